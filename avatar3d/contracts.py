@@ -1,0 +1,74 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs of the house. A stage is a function from one noun to the next; nothing else crosses a border.
+
+clip.mp4 --capture--> Capture --track--> Track --fit--> Avatar --pose--> Gaussians --draw--> Image
+speech.wav --listen--> features --speak--> Motion --^
+
+A part is one file in its room, `avatar3d/<room>/<name>.py`, whose `__all__` names exactly one class; the file's name
+is the part's name on the command line (see `avatar3d.choose`). Saved parts are a `config` (JSON values) and tensors.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Protocol, Self, runtime_checkable
+
+import numpy as np
+from torch import Tensor
+
+from avatar3d.records import Camera, Gaussians, Image, Motion, Sound
+
+
+@runtime_checkable
+class Saved(Protocol):
+    """A part that can be written to an avatar folder and read back without pickle."""
+
+    def config(self) -> dict[str, Any]:
+        """Settings as JSON values."""
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything learned, by name."""
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
+        """The part that `config()` and `tensors()` came from."""
+
+
+@runtime_checkable
+class Draw(Protocol):
+    """A renderer: Gaussians and a camera in, a picture out, differentiable in both."""
+
+    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image: ...
+
+
+@runtime_checkable
+class Head(Saved, Protocol):
+    """A drivable head. `encode` once per motion, `pose` once per frame."""
+
+    camera: Camera  # the camera that filmed the capture
+    background: Tensor  # [H,W,3] 0..1, the room as seen by that camera
+
+    def encode(self, motion: Motion) -> Tensor:
+        """One row per frame of everything `pose` needs: [T,P]."""
+
+    def pose(self, code: Tensor) -> Gaussians:
+        """The Gaussians of one frame, code [P], in world space."""
+
+
+@runtime_checkable
+class Listen(Protocol):
+    """An audio feature: rows at the motion's frame rate."""
+
+    width: int  # numbers per row
+    look_ahead_s: float  # how much later sound a row may depend on
+
+    def __call__(self, sound: Sound) -> np.ndarray:
+        """Features [T,width] float32 at FPS, T = round(sound.seconds * FPS); any sample rate is accepted."""
+
+
+@runtime_checkable
+class Speak(Saved, Protocol):
+    """A motion model: sound in, motion of the face out (head pose is laid over afterwards)."""
+
+    def __call__(self, sound: Sound, seed: int = 0) -> Motion:
+        """Motion with T = round(sound.seconds * FPS) rows."""

@@ -1,0 +1,126 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Rotations and rigid poses. Quaternions are wxyz; poses [...,7] are (quaternion, translation u), named b_from_a.
+
+Every function takes batches in front ([...]) and is differentiable.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+
+def normalise(v: Tensor, eps: float = 1e-12) -> Tensor:
+    """Vectors [...,D] at unit length."""
+    return v / v.norm(dim=-1, keepdim=True).clamp_min(eps)
+
+
+def quat_multiply(a: Tensor, b: Tensor) -> Tensor:
+    """Hamilton product of quaternions [...,4]: first b, then a, as rotations."""
+    aw, ax, ay, az = a.unbind(-1)
+    bw, bx, by, bz = b.unbind(-1)
+    return torch.stack(
+        [
+            aw * bw - ax * bx - ay * by - az * bz,
+            aw * bx + ax * bw + ay * bz - az * by,
+            aw * by - ax * bz + ay * bw + az * bx,
+            aw * bz + ax * by - ay * bx + az * bw,
+        ],
+        -1,
+    )
+
+
+def matrix_from_quat(quat: Tensor) -> Tensor:
+    """Rotation matrices [...,3,3] of quaternions [...,4] of any length but zero."""
+    w, x, y, z = normalise(quat).unbind(-1)
+    rows = [
+        1 - 2 * (y * y + z * z), 2 * (x * y - w * z), 2 * (x * z + w * y),
+        2 * (x * y + w * z), 1 - 2 * (x * x + z * z), 2 * (y * z - w * x),
+        2 * (x * z - w * y), 2 * (y * z + w * x), 1 - 2 * (x * x + y * y),
+    ]  # fmt: skip
+    return torch.stack(rows, -1).unflatten(-1, (3, 3))
+
+
+def quat_from_matrix(matrix: Tensor) -> Tensor:
+    """Quaternions [...,4] with w >= 0 of rotation matrices [...,3,3].
+
+    Of the four ways to divide, each row takes the one with the largest divisor (Shepperd, 1978).
+    """
+    m = matrix
+    d0, d1, d2 = m[..., 0, 0], m[..., 1, 1], m[..., 2, 2]
+    squares = torch.stack([1 + d0 + d1 + d2, 1 + d0 - d1 - d2, 1 - d0 + d1 - d2, 1 - d0 - d1 + d2], -1)
+    a, b, c = m[..., 2, 1] - m[..., 1, 2], m[..., 0, 2] - m[..., 2, 0], m[..., 1, 0] - m[..., 0, 1]
+    d, e, f = m[..., 1, 0] + m[..., 0, 1], m[..., 0, 2] + m[..., 2, 0], m[..., 2, 1] + m[..., 1, 2]
+    s0, s1, s2, s3 = squares.unbind(-1)
+    candidates = torch.stack(
+        [torch.stack(row, -1) for row in ([s0, a, b, c], [a, s1, d, e], [b, d, s2, f], [c, e, f, s3])], -2
+    )
+    best = squares.argmax(-1)[..., None, None].expand(*squares.shape[:-1], 1, 4)
+    quat = normalise(candidates.gather(-2, best)[..., 0, :])
+    return torch.where(quat[..., :1] < 0, -quat, quat)
+
+
+def quat_from_rotvec(rotvec: Tensor) -> Tensor:
+    """Quaternions [...,4] of rotation vectors [...,3] (axis times angle, rad); smooth at zero."""
+    angle_sq = (rotvec * rotvec).sum(-1, keepdim=True)
+    small = angle_sq < 1e-8
+    angle = torch.where(small, torch.ones_like(angle_sq), angle_sq).sqrt()
+    sinc = torch.where(small, 0.5 - angle_sq / 48, (angle / 2).sin() / angle)
+    cos = torch.where(small, 1 - angle_sq / 8, (angle / 2).cos())
+    return torch.cat([cos, sinc * rotvec], -1)
+
+
+def rotvec_from_quat(quat: Tensor) -> Tensor:
+    """Rotation vectors [...,3] (rad, shorter than pi) of quaternions [...,4]."""
+    quat = normalise(quat)
+    quat = torch.where(quat[..., :1] < 0, -quat, quat)
+    sin = quat[..., 1:].norm(dim=-1, keepdim=True)
+    angle = 2 * torch.atan2(sin, quat[..., :1])
+    return quat[..., 1:] * torch.where(sin > 1e-7, angle / sin.clamp_min(1e-7), torch.full_like(sin, 2.0))
+
+
+def rotate(quat: Tensor, points: Tensor) -> Tensor:
+    """Points [...,N,3] turned by quaternions [...,4]."""
+    return points @ matrix_from_quat(quat).transpose(-1, -2)
+
+
+def apply_pose(b_from_a: Tensor, points: Tensor) -> Tensor:
+    """Points [...,N,3] of frame a in frame b; pose [...,7]."""
+    return rotate(b_from_a[..., :4], points) + b_from_a[..., None, 4:]
+
+
+def compose(c_from_b: Tensor, b_from_a: Tensor) -> Tensor:
+    """Pose [...,7] c_from_a."""
+    quat = quat_multiply(c_from_b[..., :4], b_from_a[..., :4])
+    moved = apply_pose(c_from_b, b_from_a[..., None, 4:])[..., 0, :]
+    return torch.cat([normalise(quat), moved], -1)
+
+
+def invert(b_from_a: Tensor) -> Tensor:
+    """Pose [...,7] a_from_b."""
+    back = normalise(b_from_a[..., :4]) * b_from_a.new_tensor([1.0, -1.0, -1.0, -1.0])
+    return torch.cat([back, -rotate(back, b_from_a[..., None, 4:])[..., 0, :]], -1)
+
+
+def matrix_from_pose(b_from_a: Tensor) -> Tensor:
+    """Homogeneous matrices [...,4,4] of poses [...,7]."""
+    top = torch.cat([matrix_from_quat(b_from_a[..., :4]), b_from_a[..., 4:, None]], -1)
+    bottom = b_from_a.new_tensor([0.0, 0.0, 0.0, 1.0]).expand(*top.shape[:-2], 1, 4)
+    return torch.cat([top, bottom], -2)
+
+
+def pose_from_matrix(b_from_a: Tensor) -> Tensor:
+    """Poses [...,7] of homogeneous rigid matrices [...,4,4]."""
+    return torch.cat([quat_from_matrix(b_from_a[..., :3, :3]), b_from_a[..., :3, 3]], -1)
+
+
+def project(points_cam: Tensor, K: Tensor) -> Tensor:
+    """Pixels [...,2] of points [...,3] in camera axes; K [3,3] px."""
+    u = K[0, 0] * points_cam[..., 0] / points_cam[..., 2] + K[0, 2]
+    v = K[1, 1] * points_cam[..., 1] / points_cam[..., 2] + K[1, 2]
+    return torch.stack([u, v], -1)
+
+
+def intrinsics(focal_px: float, width: int, height: int) -> Tensor:
+    """K [3,3] of a camera with square pixels whose axis passes through the middle of the picture."""
+    return torch.tensor([[focal_px, 0.0, width / 2], [0.0, focal_px, height / 2], [0.0, 0.0, 1.0]])

@@ -1,0 +1,150 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The nouns of the house: frozen records that pass from one stage to the next.
+
+One row of a record is one frame, so lists cannot drift apart. Host-side nouns (Sound, Capture, Landmarks, Motion,
+Track) hold numpy arrays; drawing nouns (Camera, Gaussians, Image) hold torch tensors, since gradients run through them.
+
+Conventions
+- Camera axes are OpenCV's: x right, y down, z forward. Pixel centres lie at +0.5. The world is the axes of the camera
+  that filmed the capture, so that camera's cam_from_world is the identity.
+- Head space is MediaPipe's canonical face: x to the image's right (the person's left), y up, z out of the face.
+  One unit u is 10 cm. world_from_head turns those axes into OpenCV's.
+- Quaternions are wxyz. Right and left are the person's. Time is in frames at `fps` or in seconds where a name says `_s`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import numpy as np
+from torch import Tensor
+
+FPS = 25.0
+SAMPLE_RATE = 16_000
+
+
+@dataclass(frozen=True)
+class Progress:
+    """One message of a long piece of work to whoever watches it."""
+
+    stage: str  # which work, for example "landmarks"
+    done: float  # 0..1
+    note: str = ""  # a short figure to show beside the bar
+
+
+Watch = Callable[[Progress], None]
+
+
+def unwatched(_: Progress) -> None:
+    """A Watch for callers that do not look."""
+
+
+@dataclass(frozen=True)
+class Sound:
+    """Mono audio."""
+
+    samples: np.ndarray  # [S] float32, -1..1
+    rate: int  # Hz
+
+    @property
+    def seconds(self) -> float:
+        return len(self.samples) / self.rate
+
+
+@dataclass(frozen=True)
+class Landmarks:
+    """What the face detector saw, frame by frame; rows of frames without a face are NaN."""
+
+    points: np.ndarray  # [T,478,3] float32 px of the capture's frames (z in px too)
+    scores: np.ndarray  # [T,52] float32 0..1, MediaPipe's blendshape order with `_neutral` first
+    found: np.ndarray  # [T] bool
+
+
+@dataclass(frozen=True)
+class Capture:
+    """A video cut to one square around the head, at a constant frame rate, with its sound."""
+
+    frames: np.ndarray  # [T,H,W,3] uint8, memory-mapped
+    sound: Sound | None  # 16 kHz; None where the video has no sound
+    fps: float  # frames per second
+    cuts: tuple[int, ...]  # frames at which a new shot begins; frame 0 is not listed
+    source_hash: str  # sha256 of the video file
+    masks: np.ndarray | None = None  # [T,H,W] uint8 alpha of the person, memory-mapped
+    background: np.ndarray | None = None  # [H,W,3] uint8, the room without the person
+
+
+@dataclass(frozen=True)
+class Camera:
+    """A pinhole camera with square pixels."""
+
+    K: Tensor  # [3,3] px
+    cam_from_world: Tensor  # [4,4] rigid, u
+    width: int  # px
+    height: int  # px
+
+
+@dataclass(frozen=True)
+class Motion:
+    """What a face does over time: measured by the tracker, predicted from speech, or streamed from a phone."""
+
+    expression: np.ndarray  # [T,K] float32 in `basis`, unit variance over the capture, 0 = mean face
+    blink: np.ndarray  # [T,2] float32, right and left lid: 0 open .. 1 closed
+    gaze: (
+        np.ndarray
+    )  # [T,4] float32, right (across, down) and left: iris from eye centre in eye widths, minus its median
+    head: np.ndarray  # [T,7] float32 world_from_head: quaternion wxyz, translation u
+    fps: float  # frames per second
+    basis: str = "personal"  # the space of `expression`: "personal" or "arkit"
+
+    def __len__(self) -> int:
+        return len(self.expression)
+
+    def __getitem__(self, rows: slice) -> Motion:
+        """The same motion for a range of frames."""
+        return Motion(self.expression[rows], self.blink[rows], self.gaze[rows], self.head[rows], self.fps, self.basis)
+
+
+@dataclass(frozen=True)
+class Track:
+    """A person's rig and its motion through one capture."""
+
+    camera: Camera  # the camera that filmed the capture
+    neutral: np.ndarray  # [468,3] float32 u in head space, the mean face of the person
+    basis: np.ndarray  # [468,3,K] float32 u per unit of expression
+    motion: Motion
+    landmarks: Landmarks
+    confidence: np.ndarray  # [T] float32 0..1; 0 = leave this frame out
+    fitted_frames: int  # neutral and basis were fitted on frames [0, fitted_frames); later ones are held out
+    focal_observable: bool  # False: the head turned too little to measure the focal length, a usual one was taken
+    arkit_map: np.ndarray  # [53,K] float32: expression = [52 scores, 1] @ arkit_map
+
+
+@dataclass(frozen=True)
+class Gaussians:
+    """A set of 3D Gaussians in world space."""
+
+    means: Tensor  # [N,3] u
+    quats: Tensor  # [N,4] wxyz, need not be normalised
+    log_scales: Tensor  # [N,3] log u
+    opacity_logits: Tensor  # [N]
+    colours: Tensor  # [N,3] linear in the picture's own 0..1, or [N,(L+1)^2,3] spherical harmonics
+    group: Tensor  # [N] uint8: 0 head surface, 1 shell (hair, ears, neck), 2 mouth interior, 3 torso
+
+
+@dataclass(frozen=True)
+class Image:
+    """A drawn picture, not yet laid over a background."""
+
+    rgb: Tensor  # [H,W,3] 0..1, multiplied by alpha
+    alpha: Tensor  # [H,W] 0..1
+    depth: Tensor  # [H,W] u, weighted mean of what was hit times alpha
+
+    def over(self, background: Tensor) -> Tensor:
+        """This picture laid over `background` [H,W,3] or [3]; returns [H,W,3]."""
+        return self.rgb + (1 - self.alpha[..., None]) * background
+
+
+def held_out_start(frames: int) -> int:
+    """The first frame of the held-out part: the last 1/11 of a capture is never trained on."""
+    return frames * 10 // 11

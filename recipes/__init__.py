@@ -1,0 +1,2 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One page of wiring for each verb of the command line."""
