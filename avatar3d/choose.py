@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+from collections.abc import Sequence
 from typing import Any
 
 from avatar3d.errors import InputError
@@ -29,7 +30,7 @@ def choose(room: str, name: str) -> Any:
     if "." in name and not _exists(dotted):
         raise InputError(f"no module named {name!r} can be imported", "check its spelling and that it is installed")
     module = importlib.import_module(dotted)
-    offered = getattr(module, "__all__", ())
+    offered: Sequence[str] = getattr(module, "__all__", [])
     if len(offered) != 1:
         raise InputError(f"{dotted} is not a part", "name exactly one class in its __all__")
     return getattr(module, offered[0])

@@ -9,7 +9,7 @@ Conventions
   that filmed the capture, so that camera's cam_from_world is the identity.
 - Head space is MediaPipe's canonical face: x to the image's right (the person's left), y up, z out of the face.
   One unit u is 10 cm. world_from_head turns those axes into OpenCV's.
-- Quaternions are wxyz. Right and left are the person's. Time is in frames at `fps` or in seconds where a name says `_s`.
+- Quaternions are wxyz. Right and left are the person's. Times are frames, or seconds where a name says `_s`.
 """
 
 from __future__ import annotations
@@ -90,9 +90,7 @@ class Motion:
 
     expression: np.ndarray  # [T,K] float32 in `basis`, unit variance over the capture, 0 = mean face
     blink: np.ndarray  # [T,2] float32, right and left lid: 0 open .. 1 closed
-    gaze: (
-        np.ndarray
-    )  # [T,4] float32, right (across, down) and left: iris from eye centre in eye widths, minus its median
+    gaze: np.ndarray  # [T,4] float32, right (across, down), left: iris off the eye's centre in eye widths, minus median
     head: np.ndarray  # [T,7] float32 world_from_head: quaternion wxyz, translation u
     fps: float  # frames per second
     basis: str = "personal"  # the space of `expression`: "personal" or "arkit"

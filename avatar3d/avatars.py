@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The avatar as a whole: a head, a voice, a clip of the person's own motion, and where it all came from."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avatar3d import __version__
+from avatar3d.choose import choose
+from avatar3d.contracts import Head, Speak
+from avatar3d.errors import InputError
+from avatar3d.records import Motion
+from avatar3d.store import AvatarFolder
+
+# what a player must do to draw the same picture as the trainer
+RASTERIZER = {
+    "convention": "classic 3D Gaussian splatting",
+    "blur_px2": 0.3,
+    "alpha_min": 1 / 255,
+    "alpha_max": 0.999,
+    "transmittance_min": 1e-4,
+    "near_u": 0.01,
+    "sort": "camera z",
+}
+
+
+@dataclass(frozen=True)
+class Avatar:
+    """Everything that talks."""
+
+    head: Head
+    voice: Speak | None  # None: made from a video without sound
+    clip: Motion  # the person's motion in the capture
+    about: dict[str, Any] = field(default_factory=dict)  # name, consent, provenance, licences, figures
+
+
+def save_avatar(path: Path, avatar: Avatar) -> None:
+    """Writes an avatar folder (`NAME.avatar`); one that stands there is replaced as a whole."""
+    voice = avatar.voice
+    manifest = {
+        "program": __version__,
+        "units": "1 unit = 10 cm; head space x right, y up, z out of the face",
+        "rasterizer": RASTERIZER,
+        "head": {"part": part_name(avatar.head), "config": avatar.head.config()},
+        "voice": voice and {"part": part_name(voice), "config": voice.config()},
+        "about": avatar.about,
+    }
+    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice and voice.tensors(), avatar.clip)
+
+
+def open_avatar(path: Path) -> Avatar:
+    """Reads an avatar folder.
+
+    Raises:
+        InputError: not an avatar folder, damaged, or made by parts that are not installed.
+    """
+    folder = AvatarFolder(path)
+    manifest = folder.read_manifest()
+    try:
+        head, voice = manifest["head"], manifest["voice"]
+        return Avatar(
+            head=choose("avatar3d.avatar", head["part"]).restore(head["config"], folder.read_head()),
+            voice=voice and choose("avatar3d.motion", voice["part"]).restore(voice["config"], folder.read_voice()),
+            clip=folder.read_clip(),
+            about=manifest.get("about", {}),
+        )
+    except (KeyError, TypeError, RuntimeError, ValueError) as error:
+        if isinstance(error, InputError):
+            raise
+        raise InputError(
+            f"{path}: cannot be put together ({error})", "the avatar is damaged; create it again"
+        ) from error
+
+
+def part_name(part: Any) -> str:
+    """The name under which `choose` finds this part again: the file's name in our rooms, dotted elsewhere."""
+    module = type(part).__module__
+    room, _, name = module.rpartition(".")
+    return name if room in ("avatar3d.avatar", "avatar3d.motion") else module
