@@ -44,10 +44,11 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         "units": "1 unit = 10 cm; head space x right, y up, z out of the face",
         "rasterizer": RASTERIZER,
         "head": {"part": part_name(avatar.head), "config": avatar.head.config()},
-        "voice": voice and {"part": part_name(voice), "config": voice.config()},
+        "voice": None if voice is None else {"part": part_name(voice), "config": voice.config()},
         "about": avatar.about,
     }
-    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice and voice.tensors(), avatar.clip)
+    voice_tensors = None if voice is None else voice.tensors()
+    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice_tensors, avatar.clip)
 
 
 def open_avatar(path: Path) -> Avatar:

@@ -1,0 +1,39 @@
+# SPDX-License-Identifier: Apache-2.0
+# Two commands do everything on a fresh machine: `make demo` and `make test`. Each makes .venv first.
+
+VENV ?= .venv
+PYTHON ?= python3
+BIN := $(VENV)/bin
+# torch comes first and pinned: a range would let pip take the newest CUDA build with several GB of packages
+TORCH ?= torch==2.13.0
+STAMP := $(VENV)/.installed
+NATIVE := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.cpp)
+
+.PHONY: install demo test check bench clean
+
+install: $(STAMP)
+
+$(STAMP): pyproject.toml setup.py $(NATIVE)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --quiet --upgrade pip
+	$(BIN)/python -m pip install --quiet $(TORCH)
+	$(BIN)/python -m pip install --quiet -e '.[prep,test]'
+	touch $@
+
+demo: install
+	$(BIN)/avatar3d demo -o demo
+
+test: install
+	$(BIN)/python -m pytest
+
+check: install
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+bench: install
+	$(BIN)/avatar3d bench splat --json benchmarks.json
+
+clean:
+	rm -rf $(VENV) build dist *.egg-info avatar3d/_lib demo benchmarks.json
