@@ -1,0 +1,87 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Laws of rotations and poses, against SciPy and against each other."""
+
+from __future__ import annotations
+
+import math
+
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from scipy.spatial.transform import Rotation
+
+from avatar3d import geometry as g
+
+
+def quats(count: int, seed: int = 0) -> torch.Tensor:
+    return g.normalise(torch.randn(count, 4, generator=torch.Generator().manual_seed(seed), dtype=torch.float64))
+
+
+def poses(count: int, seed: int = 0) -> torch.Tensor:
+    shift = torch.randn(count, 3, generator=torch.Generator().manual_seed(seed + 1), dtype=torch.float64)
+    return torch.cat([quats(count, seed), shift], 1)
+
+
+def scipy_rotation(quat: torch.Tensor) -> Rotation:
+    return Rotation.from_quat(quat[:, [1, 2, 3, 0]].numpy())
+
+
+def test_matrix_of_quaternion_equals_scipys() -> None:
+    q = quats(100)
+    expected = torch.from_numpy(scipy_rotation(q).as_matrix())
+    torch.testing.assert_close(g.matrix_from_quat(q * 3), expected)
+
+
+def test_product_of_quaternions_is_product_of_matrices() -> None:
+    a, b = quats(50, 1), quats(50, 2)
+    both = g.matrix_from_quat(g.quat_multiply(a, b))
+    torch.testing.assert_close(both, g.matrix_from_quat(a) @ g.matrix_from_quat(b))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2])
+def test_half_turns_survive_the_way_through_a_matrix(axis: int) -> None:
+    """At a half turn w is zero, where the naive formula divides by zero."""
+    q = torch.zeros(4, dtype=torch.float64)
+    q[1 + axis] = 1
+    back = g.quat_from_matrix(g.matrix_from_quat(q))
+    assert abs(float(back @ q)) == pytest.approx(1, abs=1e-12)
+
+
+def test_matrix_round_trip() -> None:
+    m = g.matrix_from_quat(quats(200))
+    torch.testing.assert_close(g.matrix_from_quat(g.quat_from_matrix(m)), m)
+
+
+@given(st.lists(st.floats(-3, 3), min_size=3, max_size=3).filter(lambda v: math.hypot(*v) < 3.1))
+def test_rotation_vector_round_trip(v: list[float]) -> None:
+    vector = torch.tensor(v, dtype=torch.float64)
+    torch.testing.assert_close(g.rotvec_from_quat(g.quat_from_rotvec(vector)), vector, atol=1e-7, rtol=1e-7)
+
+
+def test_rotation_vector_has_a_gradient_at_zero() -> None:
+    vector = torch.zeros(3, dtype=torch.float64, requires_grad=True)
+    jacobian = torch.autograd.functional.jacobian(g.quat_from_rotvec, vector)
+    expected = torch.cat([torch.zeros(1, 3), 0.5 * torch.eye(3)]).double()
+    torch.testing.assert_close(jacobian, expected)
+
+
+def test_inverse_and_composition() -> None:
+    a, b = poses(30, 1), poses(30, 5)
+    identity = torch.eye(4, dtype=torch.float64).expand(30, 4, 4)
+    torch.testing.assert_close(g.matrix_from_pose(g.compose(a, g.invert(a))), identity)
+    torch.testing.assert_close(g.matrix_from_pose(g.compose(a, b)), g.matrix_from_pose(a) @ g.matrix_from_pose(b))
+    torch.testing.assert_close(g.matrix_from_pose(g.pose_from_matrix(g.matrix_from_pose(a))), g.matrix_from_pose(a))
+
+
+def test_apply_pose_is_the_homogeneous_product() -> None:
+    pose, points = poses(4), torch.randn(4, 7, 3, dtype=torch.float64)
+    homogeneous = torch.cat([points, torch.ones(4, 7, 1, dtype=torch.float64)], -1)
+    expected = (homogeneous @ g.matrix_from_pose(pose).transpose(1, 2))[..., :3]
+    torch.testing.assert_close(g.apply_pose(pose, points), expected)
+
+
+def test_a_point_on_the_axis_projects_to_the_middle() -> None:
+    K = g.intrinsics(500, 640, 480)
+    assert g.project(torch.tensor([0.0, 0.0, 3.0]), K).tolist() == [320, 240]
+    assert g.project(torch.tensor([0.3, -0.6, 3.0]), K).tolist() == pytest.approx([370, 140])
