@@ -1,0 +1,149 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each verb takes. A class is a verb, a field an option; `run` hands over to one recipe, imported only then."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+if TYPE_CHECKING:
+    from avatar3d.cli.output import Output
+
+Preset = Literal["quick", "standard", "quality"]
+OutFolder = Annotated[Path, arg(aliases=["-o"], metavar="DIR")]
+Video = Positional[Annotated[Path, arg(metavar="VIDEO")]]
+Folder = Positional[Annotated[Path, arg(metavar="DIR")]]
+OptionalFile = Annotated[Path | None, arg(metavar="FILE")]
+OptionalText = Annotated[str | None, arg(metavar="TEXT")]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verb:
+    """What every verb takes."""
+
+    json: OptionalFile = None
+    """Write the figures to this file as JSON."""
+    quiet: bool = False
+    """Show no progress; results and errors only."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        """Does the work, says the result to `out` and returns the figures as JSON values."""
+        raise NotImplementedError
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(Verb):
+    """Make a talking avatar from a video: prepare, train, learn the voice, write a sample and a report.
+
+    Running the same command again continues: a stage is skipped when nothing that it reads has changed.
+    """
+
+    video: Video
+    """A video of one person: 1-5 min, 25 fps or more, the head large, even light, a still camera."""
+    out: OutFolder
+    """The work folder; the avatar, the sample and the report appear in it."""
+    preset: Preset = "standard"
+    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
+    sample: OptionalFile = None
+    """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
+    name: OptionalText = None
+    """The avatar's name (default: the video's)."""
+    consent: str = "not stated"
+    """A statement of the filmed person's consent, kept in the avatar's avatar.json as it is given here."""
+    seed: int = 0
+    """Start of all random numbers."""
+    restart: bool = False
+    """Begin anew instead of continuing; also needed to put another video into a folder that is in use."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import create
+
+        settings = create.CreateSettings(
+            self.preset, self.sample, self.name, self.consent, seed=self.seed, restart=self.restart
+        )
+        figures = create.create(self.video, self.out, settings, out.watch)
+        _warn(out, figures)
+        out.table(create.summary(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Prepare(Verb):
+    """Turn a video into a work folder: frames, sound, landmarks, track, masks and report.html."""
+
+    video: Video
+    """A video of one person."""
+    out: OutFolder
+    """The work folder to write."""
+    size: Literal[128, 256, 384, 512] | None = None
+    """Side of the frames in px (default: the largest that the face's crop fills)."""
+    restart: bool = False
+    """Begin anew instead of continuing."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import prepare
+
+        prepared = prepare.prepare(self.video, self.out, prepare.PrepareSettings(self.size, self.restart), out.watch)
+        _warn(out, prepared.figures)
+        out.table(prepare.summary(prepared.figures))
+        out.say(f"look at {prepared.work.report}, then: avatar3d train {self.out}")
+        return prepared.figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Doctor(Verb):
+    """Say what this machine offers and which path each operation takes, and why."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import doctor
+
+        figures = doctor.doctor()
+        out.say(doctor.report(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Verb):
+    """Say what a work folder or an avatar holds: sizes, licences, consent, figures."""
+
+    path: Folder
+    """A work folder, or a folder NAME.avatar."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import info
+
+        figures = info.info(self.path)
+        out.say(info.report(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Assets(Verb):
+    """List the model files with licence and state, or fetch one by its name."""
+
+    name: Positional[Annotated[str | None, arg(metavar="NAME")]] = None
+    """The file to fetch; without a name, everything is listed and nothing fetched."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import assets
+
+        figures = assets.listed() if self.name is None else assets.fetched(self.name, out.watch)
+        out.say(assets.report(figures))
+        return figures
+
+
+def _warn(out: Output, figures: dict[str, Any]) -> None:
+    for warning in figures.get("warnings", []):
+        out.note(f"avatar3d: note: {warning}")
+
+
+VERBS: dict[str, type[Verb]] = {
+    "create": Create,
+    "prepare": Prepare,
+    "info": Info,
+    "assets": Assets,
+    "doctor": Doctor,
+}
