@@ -14,8 +14,8 @@ Conventions
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 
 import numpy as np
 from torch import Tensor
@@ -38,6 +38,16 @@ Watch = Callable[[Progress], None]
 
 def unwatched(_: Progress) -> None:
     """A Watch for callers that do not look."""
+
+
+@dataclass(frozen=True)
+class Stage:
+    """One stretch of a training schedule, as data (see `avatar3d.fit`)."""
+
+    name: str
+    until: float  # fraction of the budget at which it ends, 0..1
+    weights: Mapping[str, float]  # of each loss term; terms that are not named are not asked for
+    rates: Mapping[str, float] = field(default_factory=dict)  # factor on a group's learning rate; 1 where not named
 
 
 @dataclass(frozen=True)
