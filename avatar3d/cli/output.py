@@ -62,6 +62,8 @@ class Output:
 
     def table(self, rows: Iterable[tuple[str, Any]]) -> None:
         """Two aligned columns."""
+        from avatar3d.recipes._text import columns
+
         self.say(columns(rows))
 
 
@@ -114,23 +116,3 @@ class Lines:
 
     def close(self) -> None:
         """Nothing is open."""
-
-
-def columns(rows: Iterable[tuple[str, Any]]) -> str:
-    """Two aligned columns as text."""
-    listed = [(label, shown(value)) for label, value in rows]
-    width = max((len(label) for label, _ in listed), default=0)
-    return "\n".join(f"{label:<{width}}  {value}".rstrip() for label, value in listed)
-
-
-def shown(value: Any) -> str:
-    """A figure as a person reads it."""
-    if value is None:
-        return "-"
-    if isinstance(value, bool):
-        return "yes" if value else "no"
-    if isinstance(value, float):
-        return f"{value:.3f}" if abs(value) < 10 else f"{value:.1f}"
-    if isinstance(value, list | tuple):
-        return ", ".join(map(shown, value)) or "none"
-    return str(value)
