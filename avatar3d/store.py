@@ -134,6 +134,11 @@ class Work:
     def report(self) -> Path:
         return self.path / "report.html"
 
+    @property
+    def costs(self) -> Path:
+        """Seconds per stage and peak memory, as they were when each stage last ran."""
+        return self.path / "costs.json"
+
     def run(self, name: str) -> Path:
         """The folder of one training run: config.json, checkpoint.safetensors, events, metrics.json."""
         return self.path / "runs" / name
@@ -147,6 +152,10 @@ class Work:
         """Notes that `stage` is done; call it after its files are in place."""
         path = self.path / "stages.json"
         write_json(path, (read_json(path) if path.exists() else {}) | {stage: key})
+
+    def forget(self) -> None:
+        """Forgets every finished stage, so that each runs again; the files stay until they are replaced."""
+        (self.path / "stages.json").unlink(missing_ok=True)
 
 
 def save_sound(path: Path, sound: Sound) -> None:

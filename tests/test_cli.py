@@ -44,7 +44,7 @@ def failing(error: BaseException) -> type[Verb]:
     class Failing(Scripted):
         """A verb that fails."""
 
-        def run(self, out: output.Output) -> dict[str, Any]:
+        def run(self, *_: object) -> dict[str, Any]:
             raise error
 
     return Failing
