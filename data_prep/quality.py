@@ -1,0 +1,107 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How good a track is, in figures that a person can check against the picture."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatar3d.face.groups import LEFT_LID_RATIO, LIPS, RIGHT_LID_RATIO
+from avatar3d.face.rig import rig_vertices
+from avatar3d.geometry import apply_pose, matrix_from_quat, project, quat_multiply, rotvec_from_quat
+from avatar3d.records import Track
+
+BRIDGED_CONFIDENCE = 0.1  # of a frame without a usable face between frames with one; a usable one has at least 0.25
+# forehead, nose bridge and tip, between the brows, cheekbones: skin on bone, well inside the outline
+STEADY = (10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 117, 346, 118, 347, 50, 280)
+_VERTICES = 468
+
+
+def track_quality(track: Track, cuts: tuple[int, ...] = ()) -> dict[str, Any]:
+    """Figures of a track: errors in px of the capture, jitter, and which frames are not to be trusted.
+
+    `landmark_rms_px` is the root mean square distance of the rig's vertices from the landmarks, over training frames
+    unless `held_out`; `jitter` the root mean square third difference over time (per frame^3) of the rigid vertices'
+    pictures, in % of the distance between the eyes' outer corners, or of the head's rotation, deg; `_seen` is that of
+    the landmarks themselves. Ranges are from the 2nd to the 98th percentile.
+    """
+    drawn = picture_of(track)
+    found = track.landmarks.found
+    errors = np.linalg.norm(drawn - track.landmarks.points[:, :_VERTICES, :2], axis=-1)
+    training = found & (track.confidence > 0) & (np.arange(len(found)) < track.fitted_frames)
+    held_out = found & (track.confidence > 0) & (np.arange(len(found)) >= track.fitted_frames)
+    return {
+        "frames": len(found),
+        "found": int(found.sum()),
+        "fitted_frames": track.fitted_frames,
+        "focal_px": float(track.camera.K[0, 0]),
+        "focal_observable": track.focal_observable,
+        "landmark_rms_px": _rms(errors[training]),
+        "landmark_rms_px_lips": _rms(errors[training][:, LIPS]),
+        "landmark_rms_px_held_out": _rms(errors[held_out]),
+        "landmark_rms_px_lips_held_out": _rms(errors[held_out][:, LIPS]),
+        **_jitter(track, drawn, cuts),
+        **_turns(track),
+        "bad_frames": [{"frame": frame, "reason": reason} for frame, reason in _bad_frames(track)],
+    }
+
+
+def picture_of(track: Track) -> np.ndarray:
+    """Where the rig's vertices appear [T,468,2], px of the capture."""
+    motion = track.motion
+    vertices = torch.from_numpy(rig_vertices(track.neutral, track.basis, motion.expression))
+    points = apply_pose(torch.from_numpy(motion.head), vertices)
+    return project(points, track.camera.K).numpy()
+
+
+def _jitter(track: Track, drawn: np.ndarray, cuts: tuple[int, ...]) -> dict[str, float | None]:
+    known = track.landmarks.found & (track.confidence > 0)
+    steady = np.ones(len(known), bool)
+    steady[[cut for cut in cuts if cut < len(known)]] = False  # a difference that ends here reaches over the cut
+    whole = known[3:] & known[2:-1] & known[1:-2] & known[:-3] & steady[3:] & steady[2:-1] & steady[1:-2]
+    corners = [RIGHT_LID_RATIO[0][0], LEFT_LID_RATIO[0][1]]
+    apart = np.median(np.linalg.norm(drawn[:, corners[0]] - drawn[:, corners[1]], axis=-1))
+    seen = track.landmarks.points[:, list(STEADY), :2]
+    quats = torch.from_numpy(track.motion.head[:, :4]).double()
+    steps = rotvec_from_quat(quat_multiply(quats[1:], quats[:-1] * quats.new_tensor([1.0, -1.0, -1.0, -1.0])))
+    shake = np.rad2deg(np.diff(steps.numpy(), n=2, axis=0))
+    return {
+        "jitter_pct_iod": _rms(_third(drawn[:, list(STEADY)])[whole] / apart * 100),
+        "jitter_pct_iod_seen": _rms(_third(seen)[whole] / apart * 100),
+        "jitter_deg": _rms(np.linalg.norm(shake, axis=-1)[whole]),
+    }
+
+
+def _third(path: np.ndarray) -> np.ndarray:
+    """Lengths [T-3,P] of the third differences of paths [T,P,2]."""
+    return np.linalg.norm(np.diff(path, n=3, axis=0), axis=-1)
+
+
+def _turns(track: Track) -> dict[str, list[float]]:
+    """Ranges of yaw (to the image's right), pitch (down) and roll (clockwise in the image), deg."""
+    rotation = matrix_from_quat(torch.from_numpy(track.motion.head[track.confidence > 0, :4]).double()).numpy()
+    out = rotation[:, :, 2]  # where the face looks, in camera axes
+    angles = {
+        "yaw_deg": np.arctan2(out[:, 0], -out[:, 2]),
+        "pitch_deg": np.arctan2(out[:, 1], np.hypot(out[:, 0], out[:, 2])),
+        "roll_deg": np.arctan2(rotation[:, 1, 0], rotation[:, 0, 0]),
+    }
+    return {name: np.rad2deg(np.quantile(angle, (0.02, 0.98))).round(2).tolist() for name, angle in angles.items()}
+
+
+def _bad_frames(track: Track) -> Iterator[tuple[int, str]]:
+    for frame in np.flatnonzero(track.confidence < 1):
+        confidence, found = track.confidence[frame], track.landmarks.found[frame]
+        if not found:
+            yield int(frame), "no face found" + (", bridged" if confidence > 0 else "")
+        elif confidence <= np.float32(BRIDGED_CONFIDENCE):
+            yield int(frame), "landmarks are not this face's" + (", bridged" if confidence > 0 else "")
+        else:
+            yield int(frame), f"landmarks fit badly (confidence {confidence:.2f})"
+
+
+def _rms(values: np.ndarray) -> float | None:
+    return float(np.sqrt(np.square(values, dtype=np.float64).mean())) if values.size else None
