@@ -153,9 +153,12 @@ class Work:
         path = self.path / "stages.json"
         write_json(path, (read_json(path) if path.exists() else {}) | {stage: key})
 
-    def forget(self) -> None:
-        """Forgets every finished stage, so that each runs again; the files stay until they are replaced."""
-        (self.path / "stages.json").unlink(missing_ok=True)
+    def forget(self) -> dict[str, str]:
+        """Forgets every finished stage, so that each runs again; the files stay until replaced. Returns the keys."""
+        path = self.path / "stages.json"
+        keys: dict[str, str] = read_json(path) if path.exists() else {}
+        path.unlink(missing_ok=True)
+        return keys
 
 
 def save_sound(path: Path, sound: Sound) -> None:
