@@ -52,7 +52,7 @@ def unpickle_arrays(data: bytes) -> Any:
 
 
 def lpips_from_flax(data: bytes) -> dict[str, np.ndarray]:
-    """LPIPS and its AlexNet trunk from the pickle of a flax model (HWIO kernels): w{i} [O,I,h,w], b{i} [O], h{i} [O]."""
+    """LPIPS and its AlexNet trunk out of a pickled flax model (kernels HWIO): w{i} [O,I,h,w], b{i} [O], h{i} [O]."""
     tree = unpickle_arrays(data)
     arrays = {}
     for layer in range(LPIPS_LAYERS):
