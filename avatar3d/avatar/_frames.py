@@ -1,0 +1,118 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The frames of a capture as a trainer needs them: pictures, where errors count more, which to draw how often."""
+
+from __future__ import annotations
+
+import numpy as np
+import torch
+from PIL import Image as PillowImage
+from PIL import ImageDraw
+from torch import Tensor
+
+from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, RIGHT_LID_RATIO
+from avatar3d.records import Capture, Track
+
+_LIP_WEIGHT, _EYE_WEIGHT = 4.0, 2.0  # added to 1 in the square about the lips (again inside them) and about the eyes
+_SURE = 0.05  # masks count where they are this sure
+
+
+class Frames:
+    """Levels are halvings of the picture's size: 0 is the whole size. `usable` are the frames to train on."""
+
+    def __init__(self, capture: Capture, track: Track) -> None:
+        self.pictures, self.masks = capture.frames, capture.masks
+        self.height, self.width = capture.frames.shape[1:3]
+        self.points = np.nan_to_num(track.landmarks.points[..., :2])
+        trusted = (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
+        numbers = np.arange(len(trusted))
+        self.usable = torch.from_numpy(numbers[trusted & (numbers < track.fitted_frames)])
+        self._unseen = numbers[trusted & (numbers >= track.fitted_frames)]
+        self._boxes = _weighted_boxes(self.points)
+
+    def held_out(self, count: int) -> list[int]:
+        """Up to `count` frames, spread over the held-out part."""
+        chosen = np.linspace(0, len(self._unseen) - 1, min(count, len(self._unseen))).astype(int)
+        return self._unseen[chosen].tolist()
+
+    def target(self, frame: int, level: int) -> Tensor:
+        """The real picture [3,H,W] 0..1."""
+        # a copy, since a memory map that is read-only cannot be lent to torch
+        planar = torch.from_numpy(np.array(self.pictures[frame])).permute(2, 0, 1).float().div_(255)
+        return torch.nn.functional.avg_pool2d(planar[None], 2**level)[0] if level else planar.contiguous()
+
+    def weight(self, frame: int, level: int) -> Tensor:
+        """How much each pixel's error counts [H,W]."""
+        shrink = 2**level
+        weight = np.ones((self.height // shrink, self.width // shrink), np.float32)
+        for (x0, y0, x1, y1), extra in zip(
+            self._boxes[frame] // shrink, (_LIP_WEIGHT, _EYE_WEIGHT, _EYE_WEIGHT), strict=True
+        ):
+            weight[y0:y1, x0:x1] += extra
+        x0, y0, x1, y1 = self._boxes[frame, 0] // shrink
+        if x1 > x0 and y1 > y0:
+            polygon = [(float(x), float(y)) for x, y in self.points[frame, INNER_LIPS, :] / shrink - (x0, y0)]
+            inside = PillowImage.new("L", (int(x1 - x0), int(y1 - y0)))
+            ImageDraw.Draw(inside).polygon(polygon, fill=1)
+            region = weight[y0:y1, x0:x1]
+            region += _LIP_WEIGHT * np.asarray(inside)[: region.shape[0], : region.shape[1]]
+        return torch.from_numpy(weight)
+
+    def alpha_error(self, alpha: Tensor, frame: int, level: int) -> Tensor:
+        """Mean |alpha - mask| over the pixels where the mask is sure; 0 without masks."""
+        if self.masks is None:
+            return alpha.new_zeros(())
+        shrink = 2**level
+        mask = torch.from_numpy(self.masks[frame, ::shrink, ::shrink][: len(alpha)].astype(np.float32) / 255)
+        sure = ((mask < _SURE) | (mask > 1 - _SURE)).float()
+        return (sure * (alpha - mask).abs()).mean()
+
+    def face_box(self, frame: int) -> tuple[int, int, int, int]:
+        """Left, top, right, bottom px of the landmarks, inside the picture."""
+        low, high = self.points[frame].min(0), self.points[frame].max(0)
+        x0, y0 = np.clip(low, 0, [self.width - 1, self.height - 1]).astype(int)
+        x1, y1 = np.clip(high, [x0 + 1, y0 + 1], [self.width, self.height]).astype(int)
+        return int(x0), int(y0), int(x1), int(y1)
+
+    def patch(self, frame: int, level: int, size: int) -> tuple[slice, slice]:
+        """Rows and columns of a random square about the head, hair included."""
+        size = min(size, self.height >> level, self.width >> level)
+        low, high = (edge / 2**level for edge in (self.points[frame].min(0), self.points[frame].max(0)))
+        margin = (high - low) * [0.25, 0.5]
+        at = low - margin - size / 3 + torch.rand(2).numpy() * (high - low + 2 * margin - size / 3)
+        x, y = np.clip(at, 0, [(self.width >> level) - size, (self.height >> level) - size]).astype(int)
+        return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
+
+
+def rarity(track: Track, usable: Tensor) -> Tensor:
+    """Chance [T] of each frame to be drawn: half uniform, half even over kinds of frames.
+
+    Kinds are deciles of the mouth's opening, lids open or shut, terciles of the head's turn.
+    """
+    rows = usable.numpy()
+    points = np.nan_to_num(track.landmarks.points[rows])
+    opening = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
+    turn = track.motion.head[rows, 2]
+    shut = track.motion.blink[rows].mean(1) > 0.5
+    kind = _quantile_bin(opening, 10) * 6 + shut * 3 + _quantile_bin(turn, 3)
+    _, which, count = np.unique(kind, return_inverse=True, return_counts=True)
+    chances = torch.zeros(len(track.confidence))
+    chances[usable] = torch.from_numpy(0.5 / len(rows) + 0.5 / (len(count) * count[which])).float()
+    return chances
+
+
+def _quantile_bin(values: np.ndarray, bins: int) -> np.ndarray:
+    return np.searchsorted(np.quantile(values, np.linspace(0, 1, bins + 1)[1:-1]), values)
+
+
+def _weighted_boxes(points: np.ndarray) -> np.ndarray:
+    """[T,3,4] int px: left, top, right, bottom of the lip square and of both eyes."""
+    lips = points[:, OUTER_LIPS]
+    low, high = lips.min(1), lips.max(1)
+    centre, half = (low + high) / 2, 0.65 * (high - low).max(1, keepdims=True)
+    boxes = [np.concatenate([centre - half, centre + half], 1)]
+    for corners, pairs in (RIGHT_LID_RATIO, LEFT_LID_RATIO):
+        eye = points[:, [*corners, *(index for pair in pairs for index in pair)]]
+        low, high = eye.min(1), eye.max(1)
+        centre, width = (low + high) / 2, (high - low)[:, :1]
+        boxes.append(np.concatenate([centre - width * [0.65, 0.45], centre + width * [0.65, 0.45]], 1))
+    return np.round(np.stack(boxes, 1)).astype(int).clip(0)

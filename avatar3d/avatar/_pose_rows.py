@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Small corrections of every training frame's head and body pose, each row with an Adam of its own.
+
+A frame is drawn only a few times in a training, so a shared optimiser would never get anywhere with its row.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+
+_RATE = (1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 4e-3) * 2  # rad, rad, rad, u, u, u: depth shows least
+_BETAS = (0.8, 0.95)
+_NEIGHBOUR_PULL = 0.3  # of a body towards the mean of the frames before and after: a body moves slowly
+_HEAD_DECAY = 0.995  # per visit: the tracker's head pose is good
+
+
+class PoseRows:
+    """`begin` a step on a frame, draw with `row`, then `update` from its gradient."""
+
+    def __init__(self, frames: int, cuts: Sequence[int]) -> None:
+        self.values = torch.zeros(frames, 12)  # head: rotation vector, translation; body: likewise
+        self.first, self.second = torch.zeros(frames, 12), torch.zeros(frames, 12)
+        self.visits = torch.zeros(frames)
+        self.rate = torch.tensor(_RATE)
+        self.edges = {0, frames, *cuts}
+        self.frame = 0
+        self.row = self.values[0]
+
+    def begin(self, frame: int) -> None:
+        self.frame = frame
+        self.row = self.values[frame].clone().requires_grad_()
+
+    @torch.no_grad()
+    def update(self, decay: float) -> None:
+        """One Adam step of the current row at `decay` times the starting rate."""
+        i, grad = self.frame, self.row.grad
+        if grad is None:
+            return
+        self.visits[i] += 1
+        self.first[i].lerp_(grad, 1 - _BETAS[0])
+        self.second[i].lerp_(grad * grad, 1 - _BETAS[1])
+        mean = self.first[i] / (1 - _BETAS[0] ** self.visits[i])
+        size = (self.second[i] / (1 - _BETAS[1] ** self.visits[i])).sqrt() + 1e-12
+        self.values[i] -= decay * self.rate * mean / size
+        self.values[i, :6] *= _HEAD_DECAY
+        if i not in self.edges and i + 1 not in self.edges:
+            body = self.values[:, 6:]
+            body[i] += _NEIGHBOUR_PULL * ((body[i - 1] + body[i + 1]) / 2 - body[i])
+
+    def snapshot(self) -> dict[str, Tensor]:
+        return {"values": self.values, "first": self.first, "second": self.second, "visits": self.visits}
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.snapshot().items():
+            tensor.copy_(tensors[name])
