@@ -9,7 +9,6 @@ import numpy as np
 import torch
 from scipy.ndimage import laplace
 from torch import Tensor
-from torch.nn import functional
 
 from avatar3d.metrics.regions import Box
 
@@ -35,14 +34,14 @@ def squared_error(made: np.ndarray, real: np.ndarray) -> np.ndarray:
 class SsimSide:
     """What SSIM needs of one picture: it and its local moments at every position that a whole window fits around."""
 
-    picture: Tensor  # [3,1,H,W] float64 0..255
-    mean: Tensor  # [3,1,H-10,W-10]
-    variance: Tensor  # [3,1,H-10,W-10]
+    picture: Tensor  # [3,H,W] float64 0..255
+    mean: Tensor  # [3,H-10,W-10]
+    variance: Tensor  # [3,H-10,W-10]
 
 
 def ssim_side(picture: np.ndarray) -> SsimSide:
     """Local moments of a picture; at least 11 px a side."""
-    x = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float64))[:, None]
+    x = torch.from_numpy(np.ascontiguousarray(picture.transpose(2, 0, 1), np.float64))
     mean = _windowed(x)
     return SsimSide(x, mean, _windowed(x * x) - mean * mean)
 
@@ -58,7 +57,7 @@ def ssim_map(a: SsimSide, b: SsimSide) -> np.ndarray:
     covariance = _windowed(a.picture * b.picture) - product
     likeness = (2 * product + c1) * (2 * covariance + c2)
     bound = (a.mean**2 + b.mean**2 + c1) * (a.variance + b.variance + c2)
-    return (likeness / bound).mean((0, 1)).numpy()
+    return (likeness / bound).mean(0).numpy()
 
 
 def ssim(a: np.ndarray, b: np.ndarray) -> float:
@@ -81,8 +80,21 @@ def sharpness(picture: np.ndarray, where: np.ndarray) -> float:
     return float(laplace(picture.astype(np.float32) @ _LUMA)[where].var())
 
 
+def _gaussian_window() -> list[float]:
+    at = np.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1)
+    window = np.exp(-0.5 * (at / _SSIM_SIGMA_PX) ** 2)
+    return list(map(float, window / window.sum()))
+
+
+_WINDOW = _gaussian_window()
+
+
 def _windowed(x: Tensor) -> Tensor:
-    at = torch.arange(-SSIM_RADIUS_PX, SSIM_RADIUS_PX + 1, dtype=x.dtype)
-    window = torch.exp(-0.5 * (at / _SSIM_SIGMA_PX) ** 2)
-    window = window / window.sum()
-    return functional.conv2d(functional.conv2d(x, window.view(1, 1, -1, 1)), window.view(1, 1, 1, -1))
+    # sums of shifted pictures: a fifth of the time of a convolution with two small kernels, or less
+    for axis in (1, 2):
+        length = x.shape[axis] - 2 * SSIM_RADIUS_PX
+        total = x.narrow(axis, 0, length) * _WINDOW[0]
+        for shift, weight in enumerate(_WINDOW[1:], 1):
+            total.add_(x.narrow(axis, shift, length), alpha=weight)
+        x = total
+    return x
