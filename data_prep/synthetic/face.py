@@ -210,11 +210,11 @@ def _close_lid(points: np.ndarray, side: int, amount: np.ndarray) -> None:
     """Lowers the upper lid onto the lower in place, over the ball; points [T,468,3], amount [T,1]."""
     upper, lower, crease = list(UPPER_LID[side]), list(LOWER_LID[side]), list(LID_CREASE[side])
     fall = amount[..., None] * (points[:, lower] - points[:, upper])
-    fall[..., 1] += 0.02 * amount
+    fall += amount[..., None] * np.array([0, -0.05, 0.06], np.float32)  # the upper lid closes over the lower
     points[:, upper] += fall
     points[:, lower, 1] += 0.04 * amount
     points[:, crease] += fall * np.array([0, 0.42, 0.2], np.float32)
     riding = [*upper, *lower, *crease[1:-1]]
     spoke = points[:, riding] - EYE_CENTRES[side]
     length = np.linalg.norm(spoke, axis=-1, keepdims=True)
-    points[:, riding] = EYE_CENTRES[side] + spoke * np.maximum(1, (EYE_RADIUS + 0.05) / length)
+    points[:, riding] = EYE_CENTRES[side] + spoke * np.maximum(1, (EYE_RADIUS + 0.06) / length)

@@ -11,6 +11,7 @@ from avatar3d.data_prep.synthetic.mesh import Patch
 
 CENTRE = np.array([0, 2.2, -3.1])  # cm; directions are counted from here
 _COLUMNS, _ROWS = 97, 20
+_SHELLS = (("hair", "hair", 0.0, 0.90), ("hair_mid", "locks", 0.10, 0.95), ("hair_top", "locks", 0.20, 1.0))
 
 
 @dataclass(frozen=True)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What the made-up talker can say: words in ARPAbet, a paragraph for films, another for samples, and endless sentences."""
+"""What the made-up talker can say: words in ARPAbet, a text for films, one for samples, and sentences without end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ WORDS = {
     "filmed": "F IH L M D", "fish": "F IH SH", "five": "F AY V", "follows": "F AA L OW Z", "found": "F AW N D",
     "four": "F AO R", "from": "F R AH M", "garden": "G AA R D AH N", "gives": "G IH V Z", "good": "G UH D",
     "green": "G R IY N", "happy": "HH AE P IY", "has": "HH AE Z", "head": "HH EH D", "hears": "HH IH R Z",
-    "heavy": "HH EH V IY", "hello": "HH EH L OW", "house": "HH AW S", "i": "AY", "in": "IH N", "is": "IH Z", "it": "IH T",
+    "heavy": "HH EH V IY", "hello": "HH EH L OW", "house": "HH AW S", "i": "AY", "in": "IH N", "is": "IH Z",
+    "it": "IH T",
     "judge": "JH AH JH", "keeps": "K IY P S", "knows": "N OW Z", "lamp": "L AE M P", "laptop": "L AE P T AA P",
     "learn": "L ER N", "learned": "L ER N D", "likes": "L AY K S", "list": "L IH S T", "little": "L IH T AH L",
     "loves": "L AH V Z", "made": "M EY D", "makes": "M EY K S", "may": "M EY", "maybe": "M EY B IY", "me": "M IY",
@@ -28,14 +29,16 @@ WORDS = {
     "of": "AH V", "old": "OW L D", "on": "AA N", "open": "OW P AH N", "paints": "P EY N T S", "paper": "P EY P ER",
     "people": "P IY P AH L", "pepper": "P EH P ER", "picture": "P IH K CH ER", "program": "P R OW G R AE M",
     "puts": "P UH T S", "put": "P UH T", "rain": "R EY N", "river": "R IH V ER", "said": "S EH D", "same": "S EY M",
-    "sea": "S IY", "sees": "S IY Z", "sentence": "S EH N T AH N S", "shape": "SH EY P", "she": "SH IY", "shoes": "SH UW Z",
+    "sea": "S IY", "sees": "S IY Z", "sentence": "S EH N T AH N S", "shape": "SH EY P", "she": "SH IY",
+    "shoes": "SH UW Z",
     "slow": "S L OW", "small": "S M AO L", "sounds": "S AW N D Z", "speak": "S P IY K", "spoon": "S P UW N",
     "street": "S T R IY T", "sugar": "SH UH G ER", "summer": "S AH M ER", "takes": "T EY K S", "talk": "T AO K",
     "that": "DH AE T", "the": "DH AH", "they": "DH EY", "this": "DH IH S", "to": "T UW", "too": "T UW",
     "train": "T R EY N", "turn": "T ER N", "under": "AH N D ER", "up": "AH P", "us": "AH S", "very": "V EH R IY",
     "village": "V IH L IH JH", "visits": "V IH Z IH T S", "voice": "V OY S", "warm": "W AO R M", "wash": "W AA SH",
     "watch": "W AA CH", "water": "W AO T ER", "we": "W IY", "white": "W AY T", "who": "HH UW", "wide": "W AY D",
-    "will": "W IH L", "window": "W IH N D OW", "with": "W IH TH", "words": "W ER D Z", "yellow": "Y EH L OW", "you": "Y UW",
+    "will": "W IH L", "window": "W IH N D OW", "with": "W IH TH", "words": "W ER D Z", "yellow": "Y EH L OW",
+    "you": "Y UW",
     "your": "Y AO R", "young": "Y AH NG", "zebra": "Z IY B R AH",
 }  # fmt: skip
 
@@ -45,84 +48,30 @@ FILM_TEXT = (
     "good morning blue moon . she has five pepper shoes ."
 )
 SAMPLE_TEXT = (
-    "this is a new sentence . nobody said it before . the model learned my face from numbers , and now my voice moves it . "
-    "put your words in , and watch . every moment may be a picture that nobody filmed ."
+    "this is a new sentence . nobody said it before . the model learned my face from numbers , "
+    "and now my voice moves it . put your words in , and watch . every moment may be a picture that nobody filmed ."
 )
 
-_WHO = [
-    "she",
-    "nobody",
-    "they",
-    "we",
-    "the|farmer",
-    "the|judge",
-    "the|children",
-    "my|family",
-    "the|boys",
-    "young|people",
-]
-_DOES = [
-    "likes",
-    "sees",
-    "makes",
-    "brings",
-    "follows",
-    "paints",
-    "keeps",
-    "visits",
-    "buys",
-    "loves",
-    "hears",
-    "moves",
-    "puts",
-    "takes",
-    "gives",
-]
-_HOW = [
-    "small",
-    "big",
-    "blue",
-    "brown",
-    "green",
-    "happy",
-    "heavy",
-    "old",
-    "warm",
-    "white",
-    "yellow",
-    "little",
-    "new",
+# words of one slot that belong together are joined by a bar
+_WHO = (
+    "she", "nobody", "they", "we", "the|farmer", "the|judge", "the|children", "my|family", "the|boys", "young|people",
+)  # fmt: skip
+_DOES = (
+    "likes", "sees", "makes", "brings", "follows", "paints", "keeps", "visits", "buys", "loves", "hears", "moves",
+    "puts", "takes", "gives",
+)  # fmt: skip
+_HOW = (
+    "small", "big", "blue", "brown", "green", "happy", "heavy", "old", "warm", "white", "yellow", "little", "new",
     "slow",
-]
-_WHAT = [
-    "apple",
-    "boat",
-    "book",
-    "bread",
-    "fish",
-    "garden",
-    "house",
-    "lamp",
-    "laptop",
-    "mirror",
-    "moon",
-    "paper",
-    "spoon",
-    "village",
-    "zebra",
-    "window",
-    "picture",
-]
-_WHERE = [
-    "on|the|street",
-    "in|the|sea",
-    "under|the|moon",
-    "in|the|morning",
-    "with|sugar",
-    "before|summer",
-    "with|us",
+)  # fmt: skip
+_WHAT = (
+    "apple", "boat", "book", "bread", "fish", "garden", "house", "lamp", "laptop", "mirror", "moon", "paper", "spoon",
+    "village", "zebra", "window", "picture",
+)  # fmt: skip
+_WHERE = (
+    "on|the|street", "in|the|sea", "under|the|moon", "in|the|morning", "with|sugar", "before|summer", "with|us",
     "in|the|rain",
-]
+)  # fmt: skip
 
 
 def words(text: str, rng: np.random.Generator) -> Iterator[str]:

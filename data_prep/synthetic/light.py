@@ -29,15 +29,16 @@ class Lamp:
 
     def __call__(self, normals: np.ndarray) -> np.ndarray:
         """Light [P,4] (rgb and highlight) on normals [P,3] of any length; x right, y up, z to the filming camera."""
-        scale = (0.5 * _SIDE) / np.sqrt((normals * normals).sum(1) + 1e-12)
-        column = np.clip(normals[:, 0] * scale + 0.5 * _SIDE, 0, _SIDE - 1).astype(np.int32)
-        row = np.clip(0.5 * _SIDE - normals[:, 1] * scale, 0, _SIDE - 1).astype(np.int32)
-        behind = (normals[:, 2] < 0).astype(np.int32)
-        return self._table[(behind * _SIDE + row) * _SIDE + column]
+        x, y, z = normals.T
+        scale = (0.5 * _SIDE) / np.sqrt(x * x + y * y + z * z + 1e-12)
+        column = np.clip(x * scale + 0.5 * _SIDE, 0, _SIDE - 1).astype(np.int32)
+        row = np.clip(0.5 * _SIDE - y * scale, 0, _SIDE - 1).astype(np.int32)
+        behind = (z < 0).astype(np.int32)
+        return self._table.take((behind * _SIDE + row) * _SIDE + column, 0)
 
 
-def _unit(vector: tuple[float, float, float]) -> np.ndarray:
-    return np.array(vector) / np.linalg.norm(vector)
+def _unit(vector: tuple[float, ...] | np.ndarray) -> np.ndarray:
+    return np.asarray(vector) / np.linalg.norm(vector)
 
 
 def _table() -> np.ndarray:
@@ -61,7 +62,7 @@ def _table() -> np.ndarray:
         + 0.22 * bleed * [1.5, 0.35, 0.2]
         + 0.06
     )
-    half = _unit(tuple(_unit(_KEY) + [0, 0, 1]))
+    half = _unit(_unit(_KEY) + np.array([0.0, 0.0, 1.0]))
     toward = (normal @ half).clip(0, 1)[..., None]
     highlight = 0.18 * toward**16 + 1.1 * toward**110
     return np.concatenate([diffuse, highlight], -1).astype(np.float32).reshape(-1, 4)

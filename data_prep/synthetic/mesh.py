@@ -10,11 +10,11 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import numpy as np
+from scipy.sparse import csr_array
 
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 
 _BULGE = 0.35  # how far edge midpoints leave the chord towards the curved surface
-_FACES_PER_VERTEX = 12  # of those that meet at a vertex, as many lend it their normals
 
 
 def without_openings(triangles: np.ndarray) -> np.ndarray:
@@ -120,14 +120,12 @@ class Surface:
     triangles: np.ndarray  # [M,3]
     cut_out: np.ndarray  # [M] bool
     spans: dict[str, slice]  # vertices of each patch
-    around: np.ndarray = field(repr=False)  # [W,12] triangles round a welded vertex, M where there are fewer
+    around: csr_array = field(repr=False)  # [W,M] 1 where a triangle touches a welded vertex
     weld: np.ndarray = field(repr=False)  # [N] its welded vertex
 
     def normals(self, points: np.ndarray) -> np.ndarray:
         """Unit normals [N,3] of moved points."""
-        flat = face_normals(points, self.triangles)
-        flat = np.concatenate([flat, np.zeros((1, 3), flat.dtype)])
-        smooth = flat[self.around].sum(1)
+        smooth = self.around @ face_normals(points, self.triangles)
         smooth /= np.sqrt((smooth * smooth).sum(1, keepdims=True)) + 1e-9
         return smooth[self.weld]
 
@@ -166,16 +164,11 @@ def sew(
     )  # fmt: skip
 
 
-def _neighbours(points: np.ndarray, apart: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Welds vertices that lie together at rest, and lists the triangles round each."""
+def _neighbours(points: np.ndarray, apart: np.ndarray, triangles: np.ndarray) -> tuple[np.ndarray, csr_array]:
+    """Welds vertices that lie together at rest, and says which triangles touch each."""
     places = np.concatenate([np.round(points, 3), apart[:, None]], 1)
     _, weld = np.unique(places, axis=0, return_inverse=True)
     weld = weld.reshape(-1)
-    owner = weld[triangles].reshape(-1)
-    degree = np.bincount(owner, minlength=weld.max() + 1)
-    order = np.argsort(owner, kind="stable")
-    turn = np.arange(len(order)) - np.repeat(np.cumsum(degree) - degree, degree)
-    around = np.full((len(degree), _FACES_PER_VERTEX), len(triangles))
-    fits = turn < _FACES_PER_VERTEX
-    around[owner[order][fits], turn[fits]] = order[fits] // 3
-    return weld, around
+    touched = (weld[triangles].reshape(-1), np.repeat(np.arange(len(triangles)), 3))
+    ones = np.ones(triangles.size, np.float32)
+    return weld, csr_array((ones, touched), shape=(weld.max() + 1, len(triangles)))

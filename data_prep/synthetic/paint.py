@@ -35,8 +35,9 @@ class Palette:
     freckles: int = 0
 
 
-def cloud(rng: np.random.Generator, height: int, width: int, cells: int, octaves: int = 3) -> np.ndarray:
-    """Smooth noise [height,width], mean 0, about +-1."""
+def cloud(rng: np.random.Generator, shape: tuple[int, ...], cells: int, octaves: int = 3) -> np.ndarray:
+    """Smooth noise [h,w], mean 0, about +-1."""
+    height, width = shape
     total, size = np.zeros((height, width), np.float32), 1.0
     for octave in range(octaves):
         side = cells * 2**octave + 1
@@ -91,8 +92,8 @@ class FacePainter:
     def _skin(self) -> None:
         spot, pair = self._place.spot, self._place.pair
         depth = self._place.where[:, 2]
-        broad = cloud(self._rng, FACE_SIDE, FACE_SIDE, 10, 4).reshape(-1)[self._inside]
-        pores = cloud(self._rng, FACE_SIDE, FACE_SIDE, 160, 2).reshape(-1)[self._inside]
+        broad = cloud(self._rng, (FACE_SIDE, FACE_SIDE), 10, 4).reshape(-1)[self._inside]
+        pores = cloud(self._rng, (FACE_SIDE, FACE_SIDE), 160, 2).reshape(-1)[self._inside]
         colour = self._palette.skin * (1 + 0.022 * broad + 0.014 * pores)[:, None]
         red = 0.55 * pair(4.6, -0.9, 1.9, 1.5) + 0.5 * spot(0, -0.6, 1, 0.9) + 0.25 * spot(0, -7.6, 1.6, 1)
         red += 0.3 * pair(3.1, 1.7, 1.6, 0.6) + 0.2 * pair(3.1, 3.6, 1.7, 0.5)
@@ -105,7 +106,7 @@ class FacePainter:
         colour *= 1 - fold.clip(0, 0.8)[:, None] * np.array([0.72, 1, 1])
         nostril = (1.25 * pair(0.78, -1.62, 0.36, 0.2) * (depth > 5.2)).clip(0, 1)[:, None]
         colour += 0.8 * nostril * (np.array([0.16, 0.06, 0.05]) - colour)
-        grain = cloud(self._rng, FACE_SIDE, FACE_SIDE, 200, 1).reshape(-1)[self._inside]
+        grain = cloud(self._rng, (FACE_SIDE, FACE_SIDE), 200, 1).reshape(-1)[self._inside]
         overgrown = (covered(self._style, self._place.where, 0.11) * (1 + 0.35 * grain)).clip(0, 1)[:, None]
         colour += 0.88 * overgrown * (0.8 * self._palette.hair - colour)
         shine = 0.10 + 0.22 * spot(0, 6, 3, 1.6) + 0.34 * spot(0, 0.3, 0.8, 2.6) + 0.22 * spot(0, -7.3, 1.2, 0.8)
@@ -125,7 +126,7 @@ class FacePainter:
     def _lips(self) -> None:
         skin, tint = self._palette.skin, self._palette.lips
         whole = self._mask(lambda pen: pen.polygon(self._corners(OUTER_LIPS), 255), 6)
-        wrinkles = cloud(self._rng, FACE_SIDE, 96, 40, 1)
+        wrinkles = cloud(self._rng, (FACE_SIDE, 96), 40, 1)
         lines = np.asarray(Image.fromarray(wrinkles).resize((FACE_SIDE, FACE_SIDE), Image.Resampling.BICUBIC))
         self._lay(whole, skin * tint * (1 + 0.05 * lines[..., None]), 0.92)
         self._lay(self._line(INNER_LIPS[:11], 9, 4), skin * tint * [0.42, 0.30, 0.32], 0.7)
@@ -139,9 +140,9 @@ class FacePainter:
         skin = self._palette.skin
         self._lay(self._line(LID_CREASE[side], 6, 3, up=3), skin * [0.50, 0.36, 0.34], 0.5)
         upper = (outer, *UPPER_LID[side], inner)
-        self._lay(self._line(upper, 10, 2, up=2), (0.09, 0.055, 0.05), 0.95)
-        # lashes thicken and rise towards the outer corner
-        self._lay(self._line(upper[:5], 9, 2, up=7), (0.09, 0.055, 0.05), 0.75)
+        self._lay(self._line(upper, 8, 2, up=1), (0.09, 0.055, 0.05), 0.95)
+        # lashes thicken towards the outer corner
+        self._lay(self._line(upper[:4], 6, 4, up=4), (0.09, 0.055, 0.05), 0.6)
         self._lay(self._line((outer, *LOWER_LID[side], inner), 5, 2.5, up=-2), skin * [0.52, 0.36, 0.36], 0.55)
         wet = self._mask(lambda pen: pen.polygon(self._corners((RIGHT_EYE, LEFT_EYE)[side]), 255), 5)[..., 0]
         self.gloss += 0.3 * wet

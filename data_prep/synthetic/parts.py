@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from itertools import pairwise
+
 import numpy as np
 
 from avatar3d.data_prep.synthetic.face import EYE_RADIUS
@@ -17,9 +19,9 @@ EYE_SPAN_RAD = 3.6  # angle from the axis of sight that fills the eye's tile, ed
 
 def oval_ring(refined: Refined) -> np.ndarray:
     """The outline of the face with its edge midpoints, closed [73]."""
-    around = (*OVAL, OVAL[0])
-    pairs = zip(around, around[1:], strict=False)
-    return np.array([vertex for a, b in pairs for vertex in (a, refined.midpoint(a, b))] + [OVAL[0]])
+    return np.array(
+        [vertex for a, b in pairwise((*OVAL, OVAL[0])) for vertex in (a, refined.midpoint(a, b))] + [OVAL[0]]
+    )
 
 
 def skull(outline: np.ndarray) -> Patch:
@@ -46,7 +48,7 @@ def ear(side: int) -> Patch:
     points[..., 0] -= side * np.where(outer, 0.55 * dip, 0)
     points[..., 0] -= side * 0.34 * points[..., 2]
     points[..., 1] -= 0.12 * points[..., 2]
-    return Patch(points + [side * 7.75, 0.55, -3.4], "ear", inside_out=True)
+    return Patch(points + np.array([side * 7.75, 0.55, -3.4]), "ear", inside_out=True)
 
 
 def _tube(name: str, rings: np.ndarray, shade: np.ndarray) -> Patch:
@@ -125,8 +127,8 @@ def _arch(x: np.ndarray, y: np.ndarray | float, z: float) -> np.ndarray:
 def upper_teeth() -> Patch:
     """A band that hangs from the skull, behind the lip line."""
     x = np.linspace(-2.3, 2.3, 25)
-    rows = [_arch(x, -2.9, 4.45), _arch(x, -3.6, 4.62), _arch(x, -4.28 + 0.035 * x**2, 4.58)]
-    light = np.array([0.62, 0.92, 1.0])[:, None] * (1 - 0.6 * (x / 2.3) ** 2)
+    rows = [_arch(x, -2.9, 4.45), _arch(x, -3.6, 4.62), _arch(x, -4.40 + 0.045 * x**2, 4.55)]
+    light = np.array([0.62, 0.95, 1.05])[:, None] * (1 - 0.6 * (x / 2.3) ** 2)
     return Patch(np.stack(rows), "teeth", light)
 
 
@@ -149,4 +151,4 @@ def tongue() -> Patch:
         ],
         -1,
     )
-    return Patch(points + [0, -4.95, 2.95], "tongue", 0.7, inside_out=True)
+    return Patch(points + np.array([0, -4.95, 2.95]), "tongue", 0.7, inside_out=True)

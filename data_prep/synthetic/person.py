@@ -14,10 +14,10 @@ import torch
 
 from avatar3d.data_prep.synthetic import parts, raster
 from avatar3d.data_prep.synthetic.controls import COLUMN, GAZE_RAD
-from avatar3d.data_prep.synthetic.face import CM_PER_U, EYE_CENTRES, TRAITS, FaceRig, swing_jaw
+from avatar3d.data_prep.synthetic.face import CM_PER_U, EYE_CENTRES, EYE_RADIUS, TRAITS, FaceRig, swing_jaw
 from avatar3d.data_prep.synthetic.hair import STYLES, hair
 from avatar3d.data_prep.synthetic.light import Lamp, developed, linear
-from avatar3d.data_prep.synthetic.mesh import Patch, Refined, Surface, sew, without_openings
+from avatar3d.data_prep.synthetic.mesh import Patch, Refined, sew, without_openings
 from avatar3d.data_prep.synthetic.occlusion import openness
 from avatar3d.data_prep.synthetic.paint import FACE_SIDE, FacePainter, Palette, cloud
 from avatar3d.data_prep.synthetic.tiles import TILES, Level, atlas
@@ -31,11 +31,14 @@ _CAMERA_AT = np.array([0.0, 0.6, 62.0], np.float32)  # stage
 _NECK_PIVOT = np.array([0.0, -7.0, -4.0], np.float32)  # stage
 _TO_OPENCV = np.array([1.0, -1.0, -1.0], np.float32)
 _NEAR_U = 0.05
+_LID_CM = 0.09
 _KEY_LIGHT = np.array([-0.35, 0.6, 0.75])
 _NO_SHADOW = (
     "hair_mid", "hair_top", "hair_lining", "bag", "pocket_right", "pocket_left", "teeth_upper", "teeth_lower", "tongue",
 )  # fmt: skip
 _UNLIT = ("hair", *_NO_SHADOW)  # their shade is given
+
+_Colour = tuple[float, float, float]
 
 
 @dataclass(frozen=True)
@@ -46,8 +49,8 @@ class _Character:
     traits: dict[str, float]  # of TRAITS; empty: by chance
 
 
-def _palette(skin: tuple[float, ...], *rest: tuple[float, ...], freckles: int = 0) -> Palette:
-    return Palette(np.array(skin), *(np.array(colour) for colour in rest), freckles=freckles)
+def _palette(skin: _Colour, hair: _Colour, iris: _Colour, shirt: _Colour, lips: _Colour, freckles: int = 0) -> Palette:
+    return Palette(np.array(skin), np.array(hair), np.array(iris), np.array(shirt), np.array(lips), freckles)
 
 
 _CAST = (
@@ -73,7 +76,7 @@ _CAST = (
         {"chin": 0.5, "narrow_jaw": 0.6, "small_nose": 0.7, "full_lips": 0.9, "cheeks": 0.5, "open_eyes": 0.7},
     ),
     _Character(
-        _palette((0.42, 0.275, 0.205), (0.07, 0.06, 0.058), (0.17, 0.10, 0.065), (0.53, 0.23, 0.19), (0.86, 0.66, 0.66)),
+        _palette((0.42, 0.275, 0.205), (0.07, 0.06, 0.058), (0.17, 0.10, 0.065), (0.53, 0.23, 0.19), (0.86, 0.66, 0.7)),
         "short", Voice(112.0, 1.02), {},
     ),
 )  # fmt: skip
@@ -154,19 +157,20 @@ class Person:
         light.reshape(height, width, 3)[:] = background
         pixel, colour = self._shaded(points, shade, xy, depth_u, width, height)
         light[pixel] = colour
-        blocks = light.reshape(camera.height, samples, camera.width, samples, 3)
-        return developed(blocks.mean((1, 3)) if samples > 1 else blocks[:, 0, :, 0])
+        return developed(_averaged(light.reshape(height, width, 3), samples))
 
     def backdrop(self, size: int) -> np.ndarray:
         """A room out of focus: linear light [size,size,3]."""
         rng = np.random.default_rng((self.seed, 4))
         y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
-        room = np.stack([0.60 - 0.16 * y, 0.655 - 0.17 * y, 0.66 - 0.14 * y], -1)
+        room = np.stack([0.62 - 0.17 * y, 0.66 - 0.18 * y, 0.66 - 0.15 * y], -1)
+        window = np.exp(-(((x - 0.08) / 0.35) ** 2) - ((y - 0.25) / 0.45) ** 2)[..., None]
+        room += window * np.array([0.13, 0.10, 0.045])
         for _ in range(11):
             across, down, radius = rng.uniform(0, 1), rng.uniform(0, 0.8), rng.uniform(0.05, 0.2)
             disc = (1.15 - np.hypot(x - across, y - down) / radius).clip(0, 1)[..., None]
             room += _smoothstep(disc) * rng.uniform(-0.04, 0.07) * np.array([1.25, 1, 0.65])
-        room *= 1 + 0.02 * cloud(rng, size, size, 3, 2)[..., None]
+        room *= 1 + 0.02 * cloud(rng, (size, size), 3, 2)[..., None]
         vignette = 1 - 0.35 * ((x - 0.5) ** 2 + (y - 0.45) ** 2)[..., None]
         return linear((room * vignette).clip(0, 1))
 
@@ -203,11 +207,11 @@ class Person:
     def _in_head(self, face: np.ndarray, controls: np.ndarray) -> np.ndarray:
         """All points [N,3] in head space."""
         spans, points = self.surface.spans, self.surface.points.copy()
-        points[: self._refined.total] = skin = self._refined.curved(face.astype(np.float32))
+        points[: self._refined.total] = skin = _over_balls(self._refined.curved(face.astype(np.float32)))
         opening = float(controls[COLUMN["jaw"]])
         for name in ("teeth_lower", "tongue"):
             points[spans[name]] += swing_jaw(self._rest[name], 1.0, opening)
-        points[spans["tongue"]] += np.float32([0, 1.0, 0.9]) * np.float32(controls[COLUMN["tongue"]])
+        points[spans["tongue"]] += np.array([0, 1.0, 0.9], np.float32) * controls[COLUMN["tongue"]]
         points[spans["bag"]] = parts.mouth_bag_rows(face[list(parts.MOUTH_RING)]).reshape(-1, 3)
         for name, ring in parts.EYE_RINGS.items():
             points[spans[name]] = parts.eye_pocket_rows(face[list(ring)]).reshape(-1, 3)
@@ -256,7 +260,7 @@ class Person:
         front, _ = raster.nearest(fragments, 1 / depth_u[corners], width * height)
         values = np.concatenate([surface.uv, surface.normals(points), shade[:, None]], 1)
         seen = front.interpolate(values[corners])
-        paint = level.texels[level.at(seen[:, :2])]
+        paint = level.texels.take(level.at(seen[:, :2]), 0)
         light = self._lamp(seen[:, 2:5]) * seen[:, 5:]
         return front.pixel, paint[:, :3] * light[:, :3] + paint[:, 3:] * light[:, 3:]
 
@@ -275,6 +279,25 @@ def _project(points_u: np.ndarray, camera: Camera, samples: int) -> tuple[np.nda
     safe = np.where(depth < _NEAR_U, np.float32(_NEAR_U), depth)
     xy = seen[:, :2] / safe[:, None] * K[[0, 1], [0, 1]] + K[:2, 2]
     return samples * xy, safe
+
+
+def _over_balls(skin: np.ndarray) -> np.ndarray:
+    """The refined face with the midpoints of the lids lifted onto the eyeballs; the 468 stay where they are."""
+    for centre in EYE_CENTRES:
+        spoke = skin[468:] - centre
+        length = np.sqrt((spoke * spoke).sum(1))
+        sunk = np.nonzero((length < EYE_RADIUS + _LID_CM) & (spoke[:, 2] > 0))[0]
+        skin[468 + sunk] = centre + spoke[sunk] * ((EYE_RADIUS + _LID_CM) / length[sunk, None])
+    return skin
+
+
+def _averaged(light: np.ndarray, samples: int) -> np.ndarray:
+    """Means over blocks of samples; numpy adds strided pictures many times faster than it reduces short axes."""
+    total = light[::samples, ::samples].copy()
+    for offset in range(1, samples * samples):
+        total += light[offset // samples :: samples, offset % samples :: samples]
+    total /= samples * samples
+    return total
 
 
 def _patches(skin: np.ndarray, outline: np.ndarray, rest: np.ndarray, style: str) -> list[tuple[str, Patch]]:

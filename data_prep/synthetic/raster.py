@@ -9,7 +9,7 @@ perspective).
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 
@@ -20,39 +20,46 @@ _SMALLEST_AREA_PX = 1e-6
 class Cover:
     """Fragments: which triangles touch which pixels."""
 
-    planes: np.ndarray  # [K,3,3] float32: weight of corner c at pixel (x, y) = planes[:,0,c] x + [:,1,c] y + [:,2,c]
+    planes: np.ndarray  # [3,3,K] float32: weight of corner c at (x, y) = planes[0,c] x + planes[1,c] y + planes[2,c]
     triangle: np.ndarray  # [K] the kept triangles, as rows of the caller's table
-    pixel: np.ndarray  # [P] row * width + column
     slot: np.ndarray  # [P] which of the K
-    width: int  # px
+    pixel: np.ndarray  # [P] row * width + column
+    x: np.ndarray  # [P] float32 px, centre of the pixel
+    y: np.ndarray  # [P] float32 px
 
     def interpolate(self, corners: np.ndarray) -> np.ndarray:
         """Values [P,D] at the fragments, affine on the screen; corners [K,3,D]."""
-        slopes = np.matmul(self.planes, corners)[self.slot]  # [P,3,D]
-        x = (self.pixel % self.width + np.float32(0.5))[:, None].astype(np.float32)
-        y = (self.pixel // self.width + np.float32(0.5))[:, None].astype(np.float32)
-        return slopes[:, 0] * x + slopes[:, 1] * y + slopes[:, 2]
+        weight = self.planes[..., None]
+        slopes = [sum(weight[plane, corner] * corners[:, corner] for corner in range(3)) for plane in range(3)]
+        width = corners.shape[2]
+        here = np.concatenate(slopes, 1).take(self.slot, 0)
+        value = here[:, :width] * self.x[:, None]
+        value += here[:, width : 2 * width] * self.y[:, None]
+        value += here[:, 2 * width :]
+        return value
+
+    def only(self, index: np.ndarray) -> Cover:
+        """Some of the fragments."""
+        return replace(self, slot=self.slot[index], pixel=self.pixel[index], x=self.x[index], y=self.y[index])
 
 
 def cover(xy: np.ndarray, triangles: np.ndarray, width: int, height: int) -> Cover:
     """All fragments of all front faces; xy [N,2] px, triangles [M,3]."""
-    x, y = xy[triangles, 0].astype(np.float32), xy[triangles, 1].astype(np.float32)
-    area = (x[:, 1] - x[:, 0]) * (y[:, 2] - y[:, 0]) - (x[:, 2] - x[:, 0]) * (y[:, 1] - y[:, 0])
-    inside = (x.max(1) > 0) & (x.min(1) < width) & (y.max(1) > 0) & (y.min(1) < height)
+    x, y = (column.astype(np.float32)[triangles.T] for column in xy.T)
+    area = (x[1] - x[0]) * (y[2] - y[0]) - (x[2] - x[0]) * (y[1] - y[0])
+    inside = (x.max(0) > 0) & (x.min(0) < width) & (y.max(0) > 0) & (y.min(0) < height)
     kept = np.nonzero((area < -_SMALLEST_AREA_PX) & inside)[0]
-    x, y, area = x[kept], y[kept], area[kept]
+    x, y = x[:, kept], y[:, kept]
     after, before = [1, 2, 0], [2, 0, 1]
-    edges = [
-        y[:, before] - y[:, after],
-        x[:, after] - x[:, before],
-        x[:, before] * y[:, after] - x[:, after] * y[:, before],
-    ]
-    planes = np.stack(edges, 1) / -area[:, None, None]
-    row_owner, row = _rows(y, height)
-    first, count = _columns(planes, row_owner, row, width)
-    owner, step = _spread(count)
-    pixel = (row * width + first)[owner] + step
-    return Cover(planes, kept, pixel, row_owner[owner], width)
+    planes = np.stack([y[before] - y[after], x[after] - x[before], x[before] * y[after] - x[after] * y[before]])
+    planes /= -area[kept]
+    owner, row = _rows(y, height)
+    first, count = _columns(planes, owner, row, width)
+    span, step = _spread(count)
+    column = first[span] + step
+    row = row[span]
+    centre_x, centre_y = (place.astype(np.float32) + np.float32(0.5) for place in (column, row))
+    return Cover(planes, kept, owner[span], row * width + column, centre_x, centre_y)
 
 
 def nearest(fragments: Cover, closeness: np.ndarray, pixels: int) -> tuple[Cover, np.ndarray]:
@@ -61,14 +68,13 @@ def nearest(fragments: Cover, closeness: np.ndarray, pixels: int) -> tuple[Cover
     Args:
         closeness: [K,3] at the corners of the kept triangles.
     """
-    here = fragments.interpolate(closeness[..., None])[:, 0]
+    here = fragments.interpolate(closeness[..., None].astype(np.float32))[:, 0]
     buffer = np.full(pixels, -np.inf, np.float32)
     np.maximum.at(buffer, fragments.pixel, here)
-    wins = here >= buffer[fragments.pixel]
-    winner = np.full(pixels, -1, np.int64)
-    winner[fragments.pixel[wins]] = fragments.slot[wins]
-    pixel = np.nonzero(winner >= 0)[0]
-    return Cover(fragments.planes, fragments.triangle, pixel, winner[pixel], fragments.width), buffer
+    wins = np.nonzero(here >= buffer[fragments.pixel])[0]
+    winner = np.full(pixels, -1)
+    winner[fragments.pixel[wins]] = wins
+    return fragments.only(winner[winner >= 0]), buffer
 
 
 def without(fragments: Cover, candidates: np.ndarray, hollow: Callable[[Cover], np.ndarray]) -> Cover:
@@ -78,11 +84,10 @@ def without(fragments: Cover, candidates: np.ndarray, hollow: Callable[[Cover], 
         candidates: [K] bool, kept triangles that have holes.
         hollow: for some fragments [Q], whether each falls into a hole.
     """
-    index = np.nonzero(candidates[fragments.slot])[0]
-    tested = Cover(fragments.planes, fragments.triangle, fragments.pixel[index], fragments.slot[index], fragments.width)
+    tested = np.nonzero(candidates[fragments.slot])[0]
     stays = np.ones(len(fragments.pixel), bool)
-    stays[index[hollow(tested)]] = False
-    return Cover(fragments.planes, fragments.triangle, fragments.pixel[stays], fragments.slot[stays], fragments.width)
+    stays[tested[hollow(fragments.only(tested))]] = False
+    return fragments.only(np.nonzero(stays)[0])
 
 
 def _spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -92,9 +97,9 @@ def _spread(count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
 
 
 def _rows(y: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
-    """Owner and number of every pixel row that a triangle's centre lines may cross; y [K,3]."""
-    first = np.clip(np.ceil(y.min(1) - 0.5), 0, height).astype(np.int64)
-    last = np.clip(np.ceil(y.max(1) - 0.5), 0, height).astype(np.int64)
+    """Owner and number of every pixel row that a triangle's centre lines may cross; y [3,K]."""
+    first = np.clip(np.ceil(y.min(0) - 0.5), 0, height).astype(np.int64)
+    last = np.clip(np.ceil(y.max(0) - 0.5), 0, height).astype(np.int64)
     owner, step = _spread(np.maximum(last - first, 0))
     return owner, first[owner] + step
 
@@ -104,7 +109,7 @@ def _columns(planes: np.ndarray, owner: np.ndarray, row: np.ndarray, width: int)
     y = (row + 0.5).astype(np.float32)
     left, right = np.full(len(row), -1e9, np.float32), np.full(len(row), 1e9, np.float32)
     for corner in range(3):
-        slope, tilt, offset = (planes[:, k, corner][owner] for k in range(3))
+        slope, tilt, offset = (planes[k, corner][owner] for k in range(3))
         with np.errstate(divide="ignore", invalid="ignore"):
             crossing = -(tilt * y + offset) / slope
         left = np.where(slope > 1e-12, np.maximum(left, crossing), left)

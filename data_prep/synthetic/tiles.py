@@ -85,7 +85,7 @@ _Draw = Callable[[np.ndarray, np.ndarray, np.random.Generator], np.ndarray]
 def _painters(palette: Palette, style: HairStyle, skull_points: np.ndarray) -> dict[str, _Draw]:
     def plain(colour: np.ndarray, roughness: float, cells: int, gloss: float) -> _Draw:
         def draw(u: np.ndarray, _v: np.ndarray, rng: np.random.Generator) -> np.ndarray:
-            return _with_gloss((1 + roughness * cloud(rng, *u.shape, cells))[..., None] * colour, gloss)
+            return _with_gloss((1 + roughness * cloud(rng, u.shape, cells))[..., None] * colour, gloss)
 
         return draw
 
@@ -108,7 +108,7 @@ def _with_gloss(colour: np.ndarray, gloss: float | np.ndarray) -> np.ndarray:
     return np.concatenate([colour, shine[..., None]], -1)
 
 
-def _strands(rng: np.random.Generator, shape: tuple[int, int], across: int, along: int) -> np.ndarray:
+def _strands(rng: np.random.Generator, shape: tuple[int, ...], across: int, along: int) -> np.ndarray:
     """Noise stretched along v [h,w]."""
     coarse = Image.fromarray(rng.standard_normal((along, across)).astype(np.float32))
     return np.asarray(coarse.resize((shape[1], shape[0]), Image.Resampling.BICUBIC))
@@ -120,7 +120,7 @@ def _hair(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, colour: np.nda
     sheen = np.exp(-(((v - 0.45 - 0.03 * locks) / 0.10) ** 2)) + 0.5 * np.exp(-(((v - 0.75) / 0.12) ** 2))
     tone = (1 + 0.20 * fine + 0.20 * locks + 0.22 * sheen).clip(0.35, 2)
     if dense:
-        open_air = v > 0.975 + 0.025 * ends.clip(-2, 1)
+        open_air = v > 0.98 + 0.016 * ends.clip(-2, 1.2)
     else:
         open_air = (v > 0.90 + 0.05 * ends.clip(-2, 1.5)) | (0.8 * fine + 0.4 * locks < 0.1 + 0.9 * (v - 0.55).clip(0))
     gloss = 0.03 + 0.06 * (0.5 + 0.5 * fine).clip(0, 1)
@@ -165,7 +165,7 @@ def _skull(
     upper = points[top, left] * (1 - right) + points[top, left + 1] * right
     lower = points[top + 1, left] * (1 - right) + points[top + 1, left + 1] * right
     overgrown = covered(style, upper * (1 - down) + lower * down, 0.11)[..., None]
-    skin = (1 + 0.02 * cloud(rng, *u.shape, 8, 4))[..., None] * palette.skin * [0.98, 0.95, 0.94]
+    skin = (1 + 0.02 * cloud(rng, u.shape, 8, 4))[..., None] * palette.skin * [0.98, 0.95, 0.94]
     return _with_gloss(skin + 0.9 * overgrown * (0.8 * palette.hair - skin), 0.08)
 
 
@@ -173,9 +173,9 @@ def _knit(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, colour: np.nda
     """A collar rib above, soft folds below."""
     rib = 0.10 * np.cos(2 * np.pi * 90 * u) * _smoothstep((0.34 - v) / 0.04)
     folds = 0.05 * _strands(rng, u.shape, 26, 5) * _smoothstep((v - 0.42) / 0.2)
-    return _with_gloss((1 + rib + folds + 0.03 * cloud(rng, *u.shape, 50))[..., None] * colour, 0.02)
+    return _with_gloss((1 + rib + folds + 0.03 * cloud(rng, u.shape, 50))[..., None] * colour, 0.02)
 
 
 def _ear(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, skin: np.ndarray) -> np.ndarray:
     bowl = np.exp(-(((v - 0.48) / 0.22) ** 2) - (((np.abs(u - 0.5) - 0.25) / 0.16) ** 2))
-    return _with_gloss((1 - 0.30 * bowl + 0.02 * cloud(rng, *u.shape, 8))[..., None] * skin * [1, 0.87, 0.85], 0.10)
+    return _with_gloss((1 - 0.30 * bowl + 0.02 * cloud(rng, u.shape, 8))[..., None] * skin * [1, 0.87, 0.85], 0.10)

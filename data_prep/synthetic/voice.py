@@ -114,7 +114,7 @@ def _pitch_hz(
     return voice.pitch_hz * _smoothed(contour, 29) * (1 + 0.035 * drift / drift.std())
 
 
-def _resonance(hz: np.ndarray, centre_hz: np.ndarray, bandwidth_hz: np.ndarray) -> np.ndarray:
+def _resonance(hz: np.ndarray, centre_hz: np.ndarray | float, bandwidth_hz: np.ndarray | float) -> np.ndarray:
     """Gain of one formant at frequencies `hz`, 1 at 0 Hz."""
     half_sq = bandwidth_hz**2 / 4
     below, above = (hz - centre_hz) ** 2 + half_sq, (hz + centre_hz) ** 2 + half_sq
@@ -132,7 +132,7 @@ def _harmonics(tracks: _Articulation, pitch_hz: np.ndarray, count: int) -> np.nd
         for formant, bandwidth in enumerate(_BANDWIDTHS_HZ):
             level = level * _resonance(hz, tracks.formants_hz[:, formant], bandwidth + 60 * tracks.nasal)
         for centre_hz, bandwidth in _FIXED_FORMANTS:
-            level = level * _resonance(hz, np.float64(centre_hz), np.float64(2 * bandwidth))
+            level = level * _resonance(hz, centre_hz, 2 * bandwidth)
         if number > 4:
             level = level * (1 - 0.75 * tracks.nasal)
         if level.max(initial=0.0) > 1e-4:
