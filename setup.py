@@ -31,6 +31,8 @@ FOLDERS = {
 # no -ffast-math: NaN must stay recognisable, and sums must not depend on the compiler's mood
 FLAGS = ["-std=c++17", "-O3", "-fPIC", "-shared", "-pthread", "-fvisibility=hidden", "-fno-math-errno"]
 FLAGS += ["-fno-trapping-math", "-ffp-contract=fast", "-Wall", "-Wextra"]
+# GCC 12 takes its own AVX-512 headers for uninitialised, and speaks of an ABI that no function here crosses
+FLAGS += ["-Wno-maybe-uninitialized", "-Wno-psabi"]
 ISA_FLAGS = {"portable": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
 
 
@@ -73,8 +75,6 @@ class BuildKernels(build_ext):
             raise CompileError("no C++ compiler found (set CXX, or install g++ or clang++)")
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        if self.inplace or self.editable_mode:
-            (ROOT / "avatar3d" / "_lib").mkdir(exist_ok=True)
         isa = ext.name.rsplit("_", 1)[1]
         # a running process may have the old file mapped: write beside it and rename over it
         fresh = target.with_name(f"{target.name}.{os.getpid()}")
@@ -93,6 +93,7 @@ class BuildKernels(build_ext):
         for ext in self.extensions:
             built = Path(self.build_lib, self.get_ext_filename(ext.name))
             if built.is_file():
+                (ROOT / "avatar3d" / "_lib").mkdir(exist_ok=True)
                 fresh = ROOT / self.get_ext_filename(f"{ext.name}_{os.getpid()}")
                 shutil.copy2(built, fresh)
                 fresh.replace(ROOT / self.get_ext_filename(ext.name))

@@ -1,0 +1,251 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The compiled kernels: found, checked and loaded on first use, or the reason why not.
+
+Three libraries are built from one source (portable, avx2, avx512); the best one this processor can run is taken, or the
+one that AVATAR3D_ISA names. Importing this module needs neither a compiler nor the libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import hashlib
+import logging
+import os
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import torch
+from torch import Tensor
+
+ABI = 1  # as AVATAR3D_ABI in csrc/common.h
+ISAS = ("avx512", "avx2", "portable")  # best first
+FAULTS = {1: "out of memory", 2: "more Gaussians or tile hits than 2^31"}
+
+_log = logging.getLogger(__name__)
+_FOLDER = Path(__file__).parent.parent
+_REBUILD = "install the package again (pip install -e .) where there is a C++ compiler"
+
+Allocate = ctypes.CFUNCTYPE(c_void_p, c_int64)
+
+
+class Scene(ctypes.Structure):
+    """A3dScene of csrc/splat/splat_cpu.cpp."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "cam_from_world", "K")),
+        ("count", c_int64),
+        ("width", c_int32),
+        ("height", c_int32),
+    ]
+
+
+class Kept(ctypes.Structure):
+    """A3dKept of csrc/splat/splat_cpu.cpp."""
+
+    _fields_ = [(name, c_void_p) for name in ("records", "tile_start", "pixels", "hits")]
+
+
+class Gradients(ctypes.Structure):
+    """A3dGradients of csrc/splat/splat_cpu.cpp."""
+
+    _fields_ = [(name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "pose")]
+
+
+# name: (result, arguments); one row per function of the C ABI
+SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
+    "avatar3d_abi": (c_int, ()),
+    "avatar3d_source_hash": (c_char_p, ()),
+    "avatar3d_best_isa": (c_int, ()),
+    "avatar3d_threads": (c_int, ()),
+    "avatar3d_set_threads": (None, (c_int,)),
+    "avatar3d_splat_forward": (c_int, (POINTER(Scene), POINTER(Kept), Allocate, c_void_p, c_void_p, c_void_p)),
+    "avatar3d_splat_backward": (c_int, (POINTER(Scene), POINTER(Kept), *3 * (c_void_p,), POINTER(Gradients))),
+    "avatar3d_blend": (c_int, (c_void_p, c_void_p, c_int64, c_int64, c_void_p)),
+    "avatar3d_blend_codes_gradient": (c_int, (c_void_p, c_void_p, c_int64, c_int64, c_void_p)),
+    "avatar3d_adam_rank1": (c_int, (*5 * (c_void_p,), c_int64, c_int64, *5 * (c_float,))),
+    "avatar3d_rig_forward": (c_int, (*7 * (c_void_p,), c_int64, *3 * (c_void_p,))),
+    "avatar3d_rig_backward": (c_int, (*10 * (c_void_p,), c_int64, *7 * (c_void_p,))),
+    "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
+}
+
+
+@dataclass(frozen=True)
+class _Loaded:
+    library: ctypes.CDLL | None
+    isa: str
+    reason: str  # why there is no library
+
+
+def available() -> list[str]:
+    """The instruction sets whose kernels are built and run here, best first; empty where there are none."""
+    portable = _open("portable")
+    if isinstance(portable, str):
+        return []
+    able = ISAS[2 - portable.avatar3d_best_isa() :]
+    return [isa for isa in able if not isinstance(_open(isa), str)]
+
+
+def why_not() -> str:
+    """Why the kernels cannot be used; empty where they can."""
+    return _load().reason
+
+
+def isa() -> str:
+    """The instruction set in use; empty where there are no kernels."""
+    return _load().isa
+
+
+def threads() -> int:
+    """How many threads the kernels use; 1 where there are no kernels."""
+    loaded = _load().library
+    return int(loaded.avatar3d_threads()) if loaded else 1
+
+
+def set_threads(count: int) -> None:
+    """Let the kernels use `count` threads (the default: as many as this process may run on)."""
+    loaded = _load().library
+    if loaded:
+        loaded.avatar3d_set_threads(count)
+
+
+def library() -> ctypes.CDLL:
+    """The loaded kernels.
+
+    Raises:
+        RuntimeError: there are none; says why.
+    """
+    loaded = _load()
+    if not loaded.library:
+        raise RuntimeError(f"no native kernels: {loaded.reason}")
+    return loaded.library
+
+
+def use_native(op: str, path: str, device: torch.device) -> bool:
+    """Whether `op` should run its kernel: `path` is "auto", "native" or "reference".
+
+    Raises:
+        ValueError: no such path.
+        RuntimeError: path is "native" and there is no kernel for this device.
+    """
+    if path not in ("auto", "native", "reference"):
+        raise ValueError(f"path of {op}: expected 'auto', 'native' or 'reference', got {path!r}")
+    if path == "reference":
+        return False
+    if device.type != "cpu":
+        if path == "native":
+            raise RuntimeError(f"{op} has no native kernel for {device.type} tensors; use path='reference'")
+        return False
+    reason = why_not() or _lacking(op)
+    if reason and path == "native":
+        raise RuntimeError(f"{op} has no native kernel here: {reason}")
+    if reason:
+        _warn_once(reason)
+    return not reason
+
+
+def checked(status: int, op: str) -> None:
+    """Raises what a kernel reports: MemoryError or ValueError."""
+    if status == 1:
+        raise MemoryError(f"{op}: {FAULTS[1]}")
+    if status:
+        raise ValueError(f"{op}: {FAULTS[status]}")
+
+
+def address(tensor: Tensor | None) -> int | None:
+    """Where a contiguous tensor lies; None for None."""
+    return None if tensor is None else tensor.data_ptr()
+
+
+def prepared(op: str, **tensors: tuple[Tensor, tuple[int, ...]]) -> list[Tensor]:
+    """Contiguous float32 tensors of the given shapes.
+
+    Raises:
+        ValueError: a tensor has another type, device or shape; names it.
+    """
+    return [_prepared(f"{op}: {name}", tensor, shape) for name, (tensor, shape) in tensors.items()]
+
+
+def _prepared(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    if tensor.dtype != torch.float32:
+        raise ValueError(f"{name} is {tensor.dtype}, the kernel takes torch.float32 (path='reference' takes any float)")
+    if tensor.device.type != "cpu":
+        raise ValueError(f"{name} is on {tensor.device}, the others on the CPU")
+    if tuple(tensor.shape) != shape:
+        raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
+    return tensor.contiguous()
+
+
+@lru_cache
+def _lacking(op: str) -> str:
+    """Why the loaded library cannot run `op`: it is older than the row in SIGNATURES."""
+    wanted = [name for name in SIGNATURES if name.startswith(f"avatar3d_{op}_")]
+    missing = [name for name in wanted if getattr(library(), name, None) is None]
+    return f"the library lacks {', '.join(missing)}; {_REBUILD}" if missing or not wanted else ""
+
+
+@lru_cache
+def _warn_once(reason: str) -> None:
+    _log.warning("no native kernel, the much slower torch reference is used: %s", reason)
+
+
+@lru_cache(maxsize=1)
+def _load() -> _Loaded:
+    wanted = os.environ.get("AVATAR3D_ISA", "")
+    if wanted and wanted not in ISAS:
+        return _Loaded(None, "", f"AVATAR3D_ISA={wanted} is none of {', '.join(ISAS)}")
+    portable = _open("portable")
+    if isinstance(portable, str):
+        return _Loaded(None, "", portable)
+    here = available()
+    chosen = wanted or here[0]
+    if chosen not in here:
+        opened = _open(chosen)
+        reason = opened if isinstance(opened, str) else "this processor lacks it"
+        return _Loaded(None, "", f"AVATAR3D_ISA={chosen}: {reason}")
+    library = _open(chosen)
+    assert not isinstance(library, str)
+    library.avatar3d_set_threads(_usable_cores())
+    return _Loaded(library, chosen, "")
+
+
+def _usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+@lru_cache(maxsize=len(ISAS))
+def _open(isa: str) -> ctypes.CDLL | str:
+    """One library, checked; or why it cannot be used."""
+    path = _FOLDER / "_lib" / f"libavatar3d_{isa}.so"
+    if not path.is_file():
+        return f"{path.name} was not built; {_REBUILD}"
+    try:
+        library = ctypes.CDLL(str(path))
+        # the two functions that never change say whether the rest can be trusted
+        library.avatar3d_source_hash.restype = c_char_p
+        if library.avatar3d_abi() != ABI:
+            return f"{path.name} has interface {library.avatar3d_abi()}, this package {ABI}; {_REBUILD}"
+        built_from = library.avatar3d_source_hash().decode()
+    except (OSError, AttributeError) as error:
+        return f"{path.name} cannot be loaded ({error}); {_REBUILD}"
+    if built_from != (_source_hash() or built_from):
+        _log.warning("%s was built from other sources than those in csrc; %s", path.name, _REBUILD)
+    for name, (result, arguments) in SIGNATURES.items():
+        function = getattr(library, name, None)
+        if function is not None:
+            function.restype, function.argtypes = result, arguments
+    return library
+
+
+@lru_cache(maxsize=1)
+def _source_hash() -> str:
+    """As setup.py names the state of csrc; empty where the sources are not here (installed from a wheel)."""
+    root = _FOLDER.parent
+    if not (root / "setup.py").is_file():
+        return ""
+    digest = hashlib.sha256()
+    for path in sorted((root / "csrc").rglob("*")):
+        if path.suffix in {".h", ".cpp"}:
+            digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
+    return digest.hexdigest()[:16]
