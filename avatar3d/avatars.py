@@ -3,9 +3,12 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
+
+from torch import Tensor
 
 from avatar3d import __version__
 from avatar3d.choose import choose
@@ -44,7 +47,7 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         "units": "1 unit = 10 cm; head space x right, y up, z out of the face",
         "rasterizer": RASTERIZER,
         "head": {"part": part_name(avatar.head), "config": avatar.head.config()},
-        "voice": None if voice is None else {"part": part_name(voice), "config": voice.config()},
+        "voice": None if voice is None else voice_entry(voice),
         "about": avatar.about,
     }
     voice_tensors = None if voice is None else voice.tensors()
@@ -63,7 +66,7 @@ def open_avatar(path: Path) -> Avatar:
         head, voice = manifest["head"], manifest["voice"]
         return Avatar(
             head=choose("avatar3d.avatar", head["part"]).restore(head["config"], folder.read_head()),
-            voice=voice and choose("avatar3d.motion", voice["part"]).restore(voice["config"], folder.read_voice()),
+            voice=voice and restore_voice(voice, folder.read_voice()),
             clip=folder.read_clip(),
             about=manifest.get("about", {}),
         )
@@ -75,8 +78,21 @@ def open_avatar(path: Path) -> Avatar:
         ) from error
 
 
+def voice_entry(voice: Speak) -> dict[str, Any]:
+    """A voice as JSON values, beside its tensors."""
+    listen = None if voice.listen is None else part_name(voice.listen)
+    return {"part": part_name(voice), "config": voice.config(), "listen": listen}
+
+
+def restore_voice(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Speak:
+    """The voice that `voice_entry` and its `tensors()` describe."""
+    listen = choose("avatar3d.audio", entry["listen"])() if entry["listen"] else None
+    voice: Speak = choose("avatar3d.motion", entry["part"]).restore(entry["config"], tensors, listen)
+    return voice
+
+
 def part_name(part: Any) -> str:
     """The name under which `choose` finds this part again: the file's name in our rooms, dotted elsewhere."""
     module = type(part).__module__
     room, _, name = module.rpartition(".")
-    return name if room in ("avatar3d.avatar", "avatar3d.motion") else module
+    return name if room in ("avatar3d.avatar", "avatar3d.motion", "avatar3d.audio") else module

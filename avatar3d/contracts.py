@@ -70,5 +70,11 @@ class Listen(Protocol):
 class Speak(Saved, Protocol):
     """A motion model: sound in, motion of the face out (head pose is laid over afterwards)."""
 
+    listen: Listen | None  # the audio feature it was trained on; None for a model that takes sound as it is
+
     def __call__(self, sound: Sound, seed: int = 0) -> Motion:
         """Motion with T = round(sound.seconds * FPS) rows."""
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], listen: Listen | None = None) -> Self:
+        """As Saved; `listen` is the part of the same name that it was trained on."""

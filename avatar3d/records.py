@@ -156,3 +156,8 @@ class Image:
 def held_out_start(frames: int) -> int:
     """The first frame of the held-out part: the last 1/11 of a capture is never trained on."""
     return frames * 10 // 11
+
+
+def frame_count(sound: Sound) -> int:
+    """How many video frames at FPS a sound lasts."""
+    return round(sound.seconds * FPS)

@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where the head is while it talks: the person's own movements played over and over, or one still pose."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+
+from avatar3d.records import Motion
+
+_ROUNDING = 0.01  # how soft the turns of the rounded triangle wave are
+_JUMP_SPREADS = 12.0  # a step this many times the usual one is a cut, not a movement
+_STEP_FLOOR_U = 0.02  # a step that a still head makes by noise
+
+
+def replay(motion: Motion, clip: Motion, start: int = 0) -> Motion:
+    """`motion` with head pose and gaze of `clip`, played forwards and backwards without a jump or a sudden stop.
+
+    Only the longest stretch of the clip without a cut is played. At both ends time slows down and turns: the position
+    is a rounded triangle wave, whose speed is at most that of the clip.
+
+    Args:
+        start: frame of the wave to begin with.
+    """
+    stretch = longest_stretch(clip)
+    at = rounded_triangle(np.arange(start, start + len(motion)), len(stretch))
+    return replace(motion, head=_poses_at(stretch.head, at), gaze=_rows_at(stretch.gaze, at))
+
+
+def still(motion: Motion, clip: Motion) -> Motion:
+    """`motion` with the head in the clip's most usual pose, looking ahead."""
+    head = np.repeat(usual_pose(clip)[None], len(motion), axis=0)
+    return replace(motion, head=head, gaze=np.zeros((len(motion), 4), np.float32))
+
+
+def usual_pose(clip: Motion) -> np.ndarray:
+    """The pose [7] of the clip that is nearest to the median pose."""
+    poses = _one_sign(clip.head)
+    return poses[np.abs(poses - np.median(poses, axis=0)).sum(1).argmin()]
+
+
+def longest_stretch(clip: Motion) -> Motion:
+    """The longest part of a clip in which the head does not jump."""
+    steps = np.abs(np.diff(_one_sign(clip.head), axis=0)).sum(1)
+    usual = np.median(steps) + _STEP_FLOOR_U if len(steps) else 0.0
+    edges = [0, *(np.flatnonzero(steps > _JUMP_SPREADS * usual) + 1), len(clip)]
+    lengths = np.diff(edges)
+    longest = int(lengths.argmax())
+    return clip[edges[longest] : edges[longest + 1]]
+
+
+def rounded_triangle(frames: np.ndarray, length: int) -> np.ndarray:
+    """Positions [T] in 0..length-1 at `frames` [T]: there and back, at most one per frame, slower at the ends."""
+    if length < 2:
+        return np.zeros(len(frames))
+    half = (length - 1) / 2
+    full = np.arcsin(1 - _ROUNDING)
+    speed = full / (half * (1 - _ROUNDING))  # of the phase, so that the middle is passed at one frame per frame
+    wave = np.arcsin((1 - _ROUNDING) * np.sin(speed * frames - np.pi / 2)) / full
+    return half * (1 + wave)
+
+
+def _poses_at(poses: np.ndarray, at: np.ndarray) -> np.ndarray:
+    moved = _rows_at(_one_sign(poses), at)
+    moved[:, :4] /= np.linalg.norm(moved[:, :4], axis=1, keepdims=True)
+    return moved
+
+
+def _rows_at(rows: np.ndarray, at: np.ndarray) -> np.ndarray:
+    """Rows [T,D] at fractional positions [T]."""
+    below = np.clip(at.astype(np.int64), 0, max(len(rows) - 2, 0))
+    above = np.minimum(below + 1, len(rows) - 1)
+    share = (at - below)[:, None]
+    return (rows[below] * (1 - share) + rows[above] * share).astype(np.float32)
+
+
+def _one_sign(poses: np.ndarray) -> np.ndarray:
+    """Poses [T,7] whose quaternions all lie in the first one's half of the sphere, so that they can be averaged."""
+    sign = np.where((poses[:, :4] @ poses[0, :4]) < 0, -1.0, 1.0)[:, None]
+    return np.hstack([poses[:, :4] * sign, poses[:, 4:]]).astype(np.float32)

@@ -1,0 +1,65 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How one person moves: the range and habits that any prediction of their motion must keep to."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.motion._lip_space import LipSpace
+from avatar3d.motion._polish import BlinkHabit, locally_linear
+from avatar3d.records import Track
+
+_MOST_SEEN = 1_500  # expressions kept as neighbours
+_RANGE_QUANTILES = (0.02, 0.98)
+_CLOSED_SHARE = 0.05  # of the frames: those with the smallest opening are "lips shut"
+
+
+@dataclass(frozen=True)
+class Manner:
+    """What the capture says about a person, beyond what a network has learned."""
+
+    gain: float  # factor on what the network says, about the mean face
+    closed: np.ndarray  # [K] the face with lips shut
+    seen: np.ndarray  # [N,K] expressions of the capture
+    low: np.ndarray  # [K] smallest usual expression
+    high: np.ndarray  # [K] largest usual expression
+    habit: BlinkHabit
+
+    @classmethod
+    def of(cls, track: Track, gain: float) -> Manner:
+        """The manner of the trusted training frames of a capture."""
+        rows = np.flatnonzero(track.confidence[: track.fitted_frames] > 0)
+        codes = track.motion.expression[rows]
+        opening = LipSpace.of(track).aperture(torch.from_numpy(codes)).numpy()
+        shut = opening <= np.quantile(opening, _CLOSED_SHARE)
+        low, high = np.quantile(codes, _RANGE_QUANTILES, axis=0).astype(np.float32)
+        spread = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), _MOST_SEEN)).astype(np.int64))
+        return cls(gain, codes[shut].mean(0), codes[spread], low, high, BlinkHabit.of(track.motion.blink[rows]))
+
+    def kept_to(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
+        """Expressions [T,K] that the person might make, from what a network says [T,K] while `gate` [T] is open."""
+        # codes have zero mean over the capture, so a factor spreads them about the mean face
+        usual = np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high)
+        open_share = gate[:, None]
+        return (open_share * usual + (1 - open_share) * self.closed).astype(np.float32)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Everything as tensors, by name."""
+        arrays = {"closed": self.closed, "seen": self.seen, "low": self.low, "high": self.high}
+        numbers = {"gain": self.gain, "blink_log_interval": self.habit.log_interval}
+        numbers |= {"blink_log_spread": self.habit.log_spread}
+        found = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        return found | {name: torch.tensor(number, dtype=torch.float32) for name, number in numbers.items()}
+
+    @classmethod
+    def restore(cls, tensors: Mapping[str, Tensor]) -> Self:
+        """The manner that `tensors()` took apart."""
+        closed, seen, low, high = (tensors[name].numpy() for name in ("closed", "seen", "low", "high"))
+        habit = BlinkHabit(float(tensors["blink_log_interval"]), float(tensors["blink_log_spread"]))
+        return cls(float(tensors["gain"]), closed, seen, low, high, habit)

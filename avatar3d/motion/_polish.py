@@ -1,0 +1,121 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What every predicted motion goes through: stay near what the person does, close the mouth in silence, blink."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from itertools import pairwise
+
+import numpy as np
+from scipy.ndimage import maximum_filter1d, uniform_filter1d
+
+from avatar3d.dsp import HOPS_PER_S, loudness_db, pitch, resampled, speaks
+from avatar3d.records import FPS, Sound, frame_count
+
+BLINK_PROFILE = (0.1, 0.5, 0.8, 1.0, 0.7, 0.4, 0.1)  # closing in 120 ms, opening in 160 ms
+
+_HOPS_PER_FRAME = int(HOPS_PER_S / FPS)
+_HOPS_AT_ONCE = 6_000
+_HOLD_FRAMES = 2  # the gate opens this long before speech and closes this long after it
+_FADE_FRAMES = 3
+_PAUSE_FRAMES = 20  # shorter pauses between words are part of speaking: people seldom shut their mouth in them
+_USUAL_INTERVAL_S, _USUAL_SPREAD = 3.6, 0.5  # of blinks while talking: median, and standard deviation of the logarithm
+_SHORTEST_S, _LONGEST_S = 0.6, 12.0
+_PRIOR_BLINKS = 4.0  # a few blinks of a short clip must not make a habit
+
+
+def locally_linear(
+    codes: np.ndarray, seen: np.ndarray, neighbours: int = 10, pull: float = 0.2, ridge: float = 1e-3
+) -> np.ndarray:
+    """Moves codes [T,K] a share `pull` of the way to the affine hull of their nearest neighbours among `seen` [N,K].
+
+    Locally linear embedding (Roweis and Saul, 2000) as GeneFace++ uses it; the ridge, relative to the trace, keeps
+    nearly collinear neighbours from throwing the point far away.
+    """
+    neighbours = min(neighbours, len(seen))
+    moved = np.empty_like(codes)
+    square = (seen**2).sum(1)
+    for begin in range(0, len(codes), 512):  # bounds the [rows,N] table of distances
+        part = codes[begin : begin + 512]
+        distance = square - 2 * part @ seen.T
+        nearest = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
+        difference = part[:, None] - seen[nearest]  # [rows,k,K]
+        gram = difference @ difference.transpose(0, 2, 1)
+        trace = np.trace(gram, axis1=1, axis2=2)[:, None, None]
+        gram = gram + np.eye(neighbours) * (ridge * trace / neighbours + 1e-12)
+        weights = np.linalg.solve(gram, np.ones((len(part), neighbours, 1)))[..., 0]
+        weights /= weights.sum(1, keepdims=True)
+        on_hull = (weights[:, None] @ seen[nearest])[:, 0]
+        moved[begin : begin + 512] = (1 - pull) * part + pull * on_hull
+    return moved
+
+
+def speech_gate(sound: Sound) -> np.ndarray:
+    """1 where somebody speaks, 0 in silence and steady noise, [T] float32 at FPS, with soft edges.
+
+    Opens 120 ms before the first sound, since lips part before a voice is heard, and is shut 160 ms after the last
+    one before a silence of 0.8 s or more.
+    """
+    samples = resampled(sound)
+    frames = frame_count(sound)
+    hops = frames * _HOPS_PER_FRAME
+    if not frames:
+        return np.zeros(0, np.float32)
+    spans = [(first, min(_HOPS_AT_ONCE, hops - first)) for first in range(0, hops, _HOPS_AT_ONCE)]
+    level = np.concatenate([loudness_db(samples, *span) for span in spans])
+    harmonicity = np.concatenate([pitch(samples, *span)[1] for span in spans])
+    speaking = speaks(level, harmonicity).reshape(frames, _HOPS_PER_FRAME).mean(1) >= 0.5
+    held = maximum_filter1d(_without_pauses(speaking).astype(np.float32), 2 * _HOLD_FRAMES + 1)
+    return uniform_filter1d(held, _FADE_FRAMES, mode="nearest")
+
+
+def _without_pauses(speaking: np.ndarray) -> np.ndarray:
+    """Speaking [T] bool with every gap shorter than a pause filled; silence at the ends stays."""
+    said = np.flatnonzero(speaking)
+    filled = speaking.copy()
+    for before, after in pairwise(said):
+        if after - before < _PAUSE_FRAMES:
+            filled[before:after] = True
+    return filled
+
+
+@dataclass(frozen=True)
+class BlinkHabit:
+    """How often a person blinks: intervals are log-normal."""
+
+    log_interval: float = float(np.log(_USUAL_INTERVAL_S))  # mean of log seconds
+    log_spread: float = _USUAL_SPREAD  # standard deviation of log seconds
+
+    @classmethod
+    def of(cls, blink: np.ndarray, fps: float = FPS) -> BlinkHabit:
+        """The habit seen in lid closings [T,2]; few blinks are mixed with what is usual."""
+        onsets = blink_onsets(blink)
+        seconds = np.diff(onsets) / fps
+        logs = np.log(seconds[(seconds >= _SHORTEST_S) & (seconds <= _LONGEST_S)])
+        total = len(logs) + _PRIOR_BLINKS
+        mean = (logs.sum() + _PRIOR_BLINKS * np.log(_USUAL_INTERVAL_S)) / total
+        variance = (((logs - mean) ** 2).sum() + _PRIOR_BLINKS * _USUAL_SPREAD**2) / total
+        return cls(float(mean), float(np.sqrt(variance)))
+
+
+def blink_onsets(blink: np.ndarray) -> np.ndarray:
+    """Frames at which both lids [T,2] come to be more than half closed, after having been open."""
+    closing = blink.mean(1)
+    closed = np.zeros(len(closing), bool)
+    state = False
+    for frame, value in enumerate(closing):  # two thresholds, so that noise about one does not count as many blinks
+        state = value > 0.3 if state else value > 0.6
+        closed[frame] = state
+    return np.flatnonzero(closed[1:] & ~closed[:-1]) + 1
+
+
+def blinks(frames: int, habit: BlinkHabit, rng: np.random.Generator, fps: float = FPS) -> np.ndarray:
+    """Lid closings [frames,2] 0..1 with intervals drawn from `habit`; both lids move together."""
+    closing = np.zeros(frames + len(BLINK_PROFILE), np.float32)
+    at = rng.uniform(0.3, 1.0) * np.exp(habit.log_interval)  # a clip does not begin with a blink
+    while (first := round(at * fps)) < frames:
+        span = slice(first, first + len(BLINK_PROFILE))
+        closing[span] = np.maximum(closing[span], BLINK_PROFILE)
+        interval = np.exp(rng.normal(habit.log_interval, habit.log_spread))
+        at += float(np.clip(interval, _SHORTEST_S, _LONGEST_S))
+    return np.repeat(closing[:frames, None], 2, axis=1)

@@ -1,0 +1,101 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The default voice: a few small temporal convolution networks, trained on minutes of one person, that vote."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from typing import Any, Self
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.contracts import Listen
+from avatar3d.errors import InputError
+from avatar3d.motion._manner import Manner
+from avatar3d.motion._polish import blinks, speech_gate
+from avatar3d.motion._tcn_fit import STAGES, TcnFit
+from avatar3d.motion._tcn_net import TcnNet, TcnShape
+from avatar3d.records import FPS, Motion, Sound, Track
+
+__all__ = ["Tcn"]
+
+_GAIN_RANGE = (1.0, 1.7)  # more would turn what is only noise into a mouth that flaps
+_AT_REST = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
+
+
+class Tcn:
+    """Sound to motion of one person's face (contracts.Speak).
+
+    The members' mean is the voice. Each member has not heard one part of the capture, and that part tells how timid
+    it is on new sound: least squares shrinks what it cannot predict. The gain of the person's `Manner` undoes this,
+    so that the mouth opens as widely as the person's own.
+
+    Gaze and head stay at rest: whoever shows the motion lays them over.
+    """
+
+    stages = STAGES
+
+    def __init__(self, listen: Listen, net: TcnNet, manner: Manner) -> None:
+        self.listen, self.net, self.manner = listen, net, manner
+
+    @classmethod
+    def learner(cls, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> TcnFit:
+        """What `avatar3d.fit.fit` trains; `learned` makes a voice of it."""
+        shape = TcnShape(listen.width, track.basis.shape[2])
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            net = TcnNet(shape)
+        return TcnFit(net, listen, sound, track, cuts, seed)
+
+    @classmethod
+    def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Tcn:
+        """The voice that a finished training gives."""
+        made, real = fit.unheard_aperture()
+        gain = float(np.clip(real.std() / max(made.std(), 1e-9), *_GAIN_RANGE))
+        return cls(listen, fit.net.eval(), Manner.of(track, gain))
+
+    def __call__(self, sound: Sound, seed: int = 0) -> Motion:
+        """Motion with T = round(sound.seconds * FPS) rows; the seed decides when the lids close."""
+        rows = self.listen(sound)
+        expression = self.manner.kept_to(self.net.say(rows).mean(1), speech_gate(sound))
+        frames = len(rows)
+        return Motion(
+            expression=expression,
+            blink=blinks(frames, self.manner.habit, np.random.default_rng(seed)),
+            gaze=np.zeros((frames, 4), np.float32),
+            head=np.tile(np.array(_AT_REST, np.float32), (frames, 1)),
+            fps=FPS,
+        )
+
+    def config(self) -> dict[str, Any]:
+        """The network's shape as JSON values."""
+        return asdict(self.net.shape)
+
+    def tensors(self) -> dict[str, Tensor]:
+        """Network and manner, by name."""
+        net = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
+        return net | {f"manner.{name}": tensor for name, tensor in self.manner.tensors().items()}
+
+    @classmethod
+    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], listen: Listen | None = None) -> Self:
+        """The voice that `config()` and `tensors()` came from.
+
+        Raises:
+            InputError: `listen` is not the feature that it was trained on.
+        """
+        shape = TcnShape(**{**config, "dilations": tuple(config["dilations"])})
+        if listen is None or listen.width != shape.features:
+            offered = "none" if listen is None else f"one of {listen.width} numbers"
+            raise InputError(
+                f"this voice hears an audio feature of {shape.features} numbers a row, and was given {offered}",
+                "choose the audio feature that it was trained with",
+            )
+        net = TcnNet(shape)
+        net.load_state_dict(_under("net.", tensors))
+        return cls(listen, net.eval(), Manner.restore(_under("manner.", tensors)))
+
+
+def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
