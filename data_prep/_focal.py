@@ -56,7 +56,7 @@ def fit_rigid(scene: Scene, seen: Tensor, focal: float, sweeps: int = 8) -> Rigi
     no_codes = seen.new_zeros(len(seen), 0)
     poses = starting_poses(seen, focal, scene.face_width)
     neutral = scene.canonical
-    unused = torch.zeros_like(scene.bone)
+    unused = torch.zeros_like(neutral)
     for sweep in range(sweeps):
         poses = refine_poses(seen, Rig.rigid(neutral), no_codes, poses, focal, scene.bone, 4 if sweep == 0 else 2)
         normals = PointNormals.of(seen, poses, focal)
@@ -71,7 +71,8 @@ def fit_rigid(scene: Scene, seen: Tensor, focal: float, sweeps: int = 8) -> Rigi
 def find_focal(scene: Scene, seen: Tensor) -> tuple[float, bool]:
     """The focal length over the picture's width, and whether the capture shows it.
 
-    A head that hardly turns looks the same through any lens: then the usual one is taken.
+    A head that hardly turns looks the same through any lens: then the usual one is taken. So it is where the cost
+    falls up to an end of the grid, which is the landmark detector's own idea of foreshortening and not the lens.
     """
     canonical = Rig.rigid(scene.canonical)
     no_codes = seen.new_zeros(len(seen), 0)
@@ -84,9 +85,10 @@ def find_focal(scene: Scene, seen: Tensor) -> tuple[float, bool]:
     features = torch.cat([turns, 0.3 * poses.translation[:, 2:].log()], 1)
     spread_out = seen[farthest_first(features, _FRAMES)]
     costs = np.array([fit_rigid(scene, spread_out, ratio * scene.width).cost for ratio in GRID])
-    if costs.max() / costs.min() - 1 < _LEAST_SPREAD:
+    best = int(costs.argmin())
+    if costs.max() / costs.min() - 1 < _LEAST_SPREAD or best in (0, len(GRID) - 1):
         return USUAL, False
-    return _valley(np.log(GRID), costs), True
+    return _valley(np.log(GRID[best - 1 : best + 2]), costs[best - 1 : best + 2]), True
 
 
 def farthest_first(features: Tensor, count: int) -> Tensor:
@@ -100,11 +102,8 @@ def farthest_first(features: Tensor, count: int) -> Tensor:
 
 
 def _valley(log_ratios: np.ndarray, costs: np.ndarray) -> float:
-    best = int(costs.argmin())
-    if not 0 < best < len(costs) - 1:
-        return float(np.exp(log_ratios[best]))
-    near = slice(best - 1, best + 2)
-    square, slope, _ = np.polyfit(log_ratios[near], costs[near], 2)
+    """The lowest point of the parabola through three costs, back from the logarithm."""
+    square, slope, _ = np.polyfit(log_ratios, costs, 2)
     return float(np.exp(-slope / (2 * square)))
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from itertools import pairwise
 
 import numpy as np
@@ -13,6 +14,8 @@ from torch import Tensor
 from avatar3d.data_prep._solver import Poses
 from avatar3d.geometry import matrix_from_quat, quat_from_matrix, rotvec_from_quat
 
+_TAILS = 4.0  # degrees of freedom of the Student-t prior: few = heavy tails
+_LEAST_MOTION = 1e-3  # share of the observed second differences that is motion at least
 _HOLD = 1e-4  # how strongly a frame without a face is held at its bridged pose, against one with a face
 
 
@@ -67,44 +70,86 @@ def gap_lengths(known: np.ndarray, cuts: tuple[int, ...]) -> np.ndarray:
     return lengths
 
 
+@dataclass(frozen=True)
+class Steadiness:
+    """How a head accelerates and how noisily that was seen, per frame^2: rotation (rad) and translation (u), 3 + 3."""
+
+    acceleration: np.ndarray  # [6] variance of the head's own second differences
+    noise: np.ndarray  # [6] variance of the poses' error
+
+
+def measure_steadiness(poses: Poses, known: np.ndarray, cuts: tuple[int, ...]) -> Steadiness:
+    """Tells motion from noise by how second differences of unsmoothed poses agree from frame to frame.
+
+    White noise of variance n has second differences with autocovariances 6n, -4n, n; a head's own accelerations (a)
+    last longer than two frames and add a, ra, ra. So n = (c2 - c1) / 5 and a = c0 - 6n.
+    """
+    lagged: list[list[np.ndarray]] = [[], [], []]
+    for shot in shots(len(known), cuts):
+        if shot.stop - shot.start < 5:
+            continue
+        bend = _accelerations(poses[shot])
+        whole = known[shot][:-2] & known[shot][1:-1] & known[shot][2:]
+        for lag, products in enumerate(lagged):
+            last = len(bend) - lag
+            both = whole[:last] & whole[lag:]
+            products.append((bend[:last] * bend[lag:])[both])
+    c0, c1, c2 = (np.concatenate(products).mean(0) for products in lagged)
+    noise = np.clip((c2 - c1) / 5, 1e-3 * c0, None)
+    return Steadiness(np.clip(c0 - 6 * noise, _LEAST_MOTION * c0, None), noise)
+
+
 def smoothing_step(
-    poses: Poses, matrix: Tensor, vector: Tensor, known: np.ndarray, cuts: tuple[int, ...], weights: tuple[float, float]
+    poses: Poses,
+    matrix: Tensor,
+    vector: Tensor,
+    known: np.ndarray,
+    cuts: tuple[int, ...],
+    steadiness: Steadiness,
+    strength: float,
 ) -> Poses:
     """One Gauss-Newton step of the data's normal equations plus a prior on accelerations; never across a cut.
 
+    Accelerations are taken as Student-t distributed with the measured variance: a head that really jerks is followed,
+    one that holds still is held still.
+
     Args:
         matrix, vector: [T,6,6] and [T,6] of `pose_normals`, anything where not `known`.
-        weights: of the squared second difference of rotation (rad) and translation (u).
+        strength: multiplies the prior; 1 = as measured.
 
     The second difference of rotation is that of relative rotations, so it holds for a head turned any way.
     """
-    typical = matrix[torch.from_numpy(known)].mean(0).diagonal()
-    lost = torch.from_numpy(~known)
+    rows = torch.from_numpy(known)
+    typical = matrix[rows].mean(0)
+    # what one pose component is worth once the others are free, against how far it is really off
+    trust = 1 / torch.linalg.inv(typical).diagonal().numpy() * steadiness.noise
+    scale = steadiness.acceleration * (_TAILS - 2) / _TAILS
     matrix, vector = matrix.clone(), vector.clone()
-    matrix[lost], vector[lost] = torch.diag(typical * _HOLD), 0.0
-    prior = np.repeat(weights, 3)
-    steps = [
-        _solve_shot(poses[shot], matrix[shot].numpy(), vector[shot].numpy(), prior) for shot in shots(len(poses), cuts)
-    ]
+    matrix[~rows], vector[~rows] = torch.diag(typical.diagonal() * _HOLD), 0.0
+    steps = []
+    for shot in shots(len(poses), cuts):
+        bend = _accelerations(poses[shot]) if shot.stop - shot.start >= 3 else np.zeros((0, 6))
+        calm = (_TAILS + 6) / (_TAILS + (bend**2 / scale).sum(1, keepdims=True))
+        prior = strength * calm * trust / scale
+        steps.append(_solve_shot(matrix[shot].numpy(), vector[shot].numpy(), bend, prior))
     return poses.moved(torch.from_numpy(np.concatenate(steps)))
 
 
-def _solve_shot(poses: Poses, matrix: np.ndarray, vector: np.ndarray, prior: np.ndarray) -> np.ndarray:
-    """Steps [T,6]: a block-pentadiagonal system, solved as a banded one of half-width 12."""
-    frames = len(poses)
+def _solve_shot(matrix: np.ndarray, vector: np.ndarray, bend: np.ndarray, prior: np.ndarray) -> np.ndarray:
+    """Steps [T,6] for accelerations [T-2,6] with weights [T-2,6]: block-pentadiagonal, a band of half-width 12."""
+    frames = len(matrix)
     band = np.zeros((13, frames, 6))  # band[12 - d, j] is the entry d rows above the diagonal, in column j
     for row in range(6):
         for column in range(row, 6):
             band[12 - (column - row), :, column] = matrix[:, row, column]
     right = vector.copy()
-    if frames >= 3:
-        bend = _accelerations(poses) * prior
+    if len(bend):
         for offset, factor in ((0, 1.0), (1, -2.0), (2, 1.0)):
             rows = slice(offset, frames - 2 + offset)
-            right[rows] -= factor * bend
+            right[rows] -= factor * prior * bend
             band[12, rows] += factor**2 * prior
-        band[6, 1 : frames - 1] += -2.0 * prior
-        band[6, 2:frames] += -2.0 * prior
+        band[6, 1 : frames - 1] -= 2 * prior
+        band[6, 2:frames] -= 2 * prior
         band[0, 2:frames] += prior
     return scipy.linalg.solveh_banded(band.reshape(13, -1), right.reshape(-1)).reshape(frames, 6)
 

@@ -171,7 +171,8 @@ def solve_rig(normals: PointNormals, codes: Tensor, centre: Tensor, pull: float,
 
     Args:
         centre: [V,3] u, where the neutral is pulled to, `pull` (per frame).
-        stiffness: [V] ridge on the basis, per frame; large on bone, so that the basis cannot take over the pose.
+        stiffness: [V,3] ridge on the basis, per frame: large on bone, so that the basis cannot take over the pose, and
+            in depth, which a head that hardly turns does not show.
     """
     frames, vertices = normals.matrix.shape[:2]
     factors = torch.cat([codes.new_ones(frames, 1), codes], 1)  # [T,1+K]
@@ -181,7 +182,7 @@ def solve_rig(normals: PointNormals, codes: Tensor, centre: Tensor, pull: float,
     full = sums.unflatten(1, (vertices, 6))[_symmetric(count)][..., _symmetric(3)]  # [1+K,1+K,V,3,3]
     matrix = full.permute(2, 0, 3, 1, 4).reshape(vertices, 3 * count, 3 * count)
     vector = (factors.T @ normals.vector.flatten(1)).unflatten(1, (vertices, 3)).transpose(0, 1).clone()
-    ridge = (stiffness * frames)[:, None, None].expand(vertices, count, 3).clone()
+    ridge = (stiffness * frames)[:, None].expand(vertices, count, 3).clone()
     ridge[:, 0] = pull * frames
     vector[:, 0] += pull * frames * centre
     matrix = matrix + torch.diag_embed(ridge.flatten(1))

@@ -15,7 +15,7 @@ from torch import Tensor
 
 from avatar3d.data_prep._eyes import blink_of, frontal, gaze_of
 from avatar3d.data_prep._focal import Scene, find_focal, fit_rigid
-from avatar3d.data_prep._smooth import bridged, bridged_poses, gap_lengths, shots, smoothing_step
+from avatar3d.data_prep._smooth import bridged, bridged_poses, gap_lengths, measure_steadiness, shots, smoothing_step
 from avatar3d.data_prep._solver import (
     PointNormals,
     Poses,
@@ -44,7 +44,7 @@ _VERTICES = 468
 _SWEEPS = 12  # of the alternation between rig and codes
 _POSE_SWEEPS = (3, 6, 9)  # after which the poses are refreshed
 _PULL = 2.5e-5  # of the mean face to the canonical one, per frame
-_SOFT, _BONE = 5e-6, 1.3e-2  # ridge on the basis, per frame: on what moves, and on bone
+_SOFT, _BONE, _DEPTH = 5e-6, 1.3e-2, 4e-3  # ridge on the basis, per frame: on what moves, on bone, in depth
 _EVERYWHERE = 0.2  # added to the rigid weights once the expression is known
 _CODE_RIDGE = 2.5e-5
 _OUTLIER = 5.0  # times the median residual: this is not the face
@@ -60,8 +60,7 @@ class TrackSettings:
     focal_ratio: float | None = None  # focal length / picture width where it is known; None: measured
     fit_frames: int = 1500  # at most so many frames, spread evenly, shape the rig; poses are solved for all
     longest_bridge: int = 5  # frames without a face that are bridged; longer gaps get confidence 0
-    smooth_rotation: float = 10.0  # weight of the squared second difference of rotation, rad, against u^2 of landmarks
-    smooth_translation: float = 0.5  # the same for translation, u
+    smoothing: float = 3.0  # strength of the prior on accelerations over the measured one; 3: the steadiest skin by eye
 
 
 @dataclass(frozen=True)
@@ -101,7 +100,9 @@ def _track(capture: Capture, landmarks: Landmarks, face: CanonicalFace, settings
     height, width = capture.frames.shape[1:3]
     frames = len(landmarks.points)
     training = np.arange(frames) < held_out_start(frames)
-    px_per_u, points = _in_u(landmarks, width, height, face)
+    # the held-out part is a shot of its own, so that nothing of it reaches a training frame
+    cuts = (*capture.cuts, held_out_start(frames))
+    px_per_u, points = _in_u(landmarks, training, width, height, face)
     seen = points[:, :_VERTICES]
     scene = Scene(torch.from_numpy(face.vertices).double(), torch.from_numpy(rigid_weights(face)), width / px_per_u)
     chosen = _spread(np.flatnonzero(landmarks.found & training), settings.fit_frames)
@@ -114,12 +115,12 @@ def _track(capture: Capture, landmarks: Landmarks, face: CanonicalFace, settings
     watch(Progress("track", 0.2, f"focal length {ratio:.2f} picture widths" + ("" if observable else " (assumed)")))
     fit = _Fit(scene, _fit_rig(scene, seen[chosen], ratio * scene.width, settings.components), ratio * scene.width)
     watch(Progress("track", 0.6, "poses"))
-    usable, poses, codes = _solve_all(fit, seen, landmarks.found, capture.cuts, settings)
+    usable, poses, codes = _solve_all(fit, seen, landmarks.found, training, cuts, settings)
     watch(Progress("track", 0.9, "eyes"))
     rig, codes = _canonicalised(fit.rig, codes, usable & training)
     residual = _residuals(_Fit(scene, rig, fit.focal), seen, poses, codes, landmarks.found)
-    confidence = _confidence(residual, usable, capture.cuts, settings.longest_bridge)
-    blink, gaze = _eyes(_Fit(scene, rig, fit.focal), points, poses, codes, usable, training, capture.cuts)
+    confidence = _confidence(residual, usable, training, cuts, settings.longest_bridge)
+    blink, gaze = _eyes(_Fit(scene, rig, fit.focal), points, poses, usable, training, cuts)
     motion = Motion(
         expression=codes.numpy().astype(np.float32),
         blink=blink.astype(np.float32),
@@ -141,10 +142,12 @@ def _track(capture: Capture, landmarks: Landmarks, face: CanonicalFace, settings
     )
 
 
-def _in_u(landmarks: Landmarks, width: int, height: int, face: CanonicalFace) -> tuple[float, Tensor]:
+def _in_u(
+    landmarks: Landmarks, training: np.ndarray, width: int, height: int, face: CanonicalFace
+) -> tuple[float, Tensor]:
     """px per u at the face's depth, and all landmarks [T,478,2] in u from the picture's middle (0 where not found)."""
     points = landmarks.points[..., :2].astype(np.float64)
-    extent = np.ptp(points[landmarks.found][:, :_VERTICES, 0], axis=1)
+    extent = np.ptp(points[landmarks.found & training][:, :_VERTICES, 0], axis=1)
     if len(extent) == 0:
         raise InputError("no frame of the capture shows a face", "film the face from the front, large and well lit")
     px_per_u = float(np.median(extent) / np.ptp(face.vertices[:, 0]))
@@ -164,7 +167,8 @@ def _fit_rig(scene: Scene, seen: Tensor, focal: float, components: int) -> Rig:
     good = errors < _OUTLIER * errors.median()
     seen, poses = seen[good], poses[good]
     codes = principal_codes(_movement(seen, rigid.neutral, poses, focal), components)
-    stiffness = torch.where(scene.bone > 0.5, _BONE, _SOFT).double()
+    stiffness = torch.where(scene.bone > 0.5, _BONE, _SOFT).double()[:, None].repeat(1, 3)
+    stiffness[:, 2] = stiffness[:, 2].clamp_min(_DEPTH)
     weights = _code_weights(scene)
     normals = PointNormals.of(seen, poses, focal)
     for sweep in range(_SWEEPS):
@@ -193,23 +197,28 @@ def _code_weights(scene: Scene) -> Tensor:
 
 
 def _solve_all(
-    fit: _Fit, seen: Tensor, found: np.ndarray, cuts: tuple[int, ...], settings: TrackSettings
+    fit: _Fit,
+    seen: Tensor,
+    found: np.ndarray,
+    training: np.ndarray,
+    cuts: tuple[int, ...],
+    settings: TrackSettings,
 ) -> tuple[np.ndarray, Poses, Tensor]:
     """Which frames are usable [T], poses and codes of all frames with the rig frozen, smoothed within shots."""
     poses, codes = _solve_apart(fit, seen[torch.from_numpy(found)])
     every_pose, every_code = _scattered(poses, codes, found)
     errors = _residuals(fit, seen, every_pose, every_code, found)
-    usable = found & (errors < _OUTLIER * np.median(errors[found]))
+    usable = found & (errors < _OUTLIER * np.median(errors[found & training]))
     usable &= ~_jumps(every_pose.translation.numpy(), usable, cuts)
+    steadiness = measure_steadiness(every_pose, usable & training, cuts)
     every_pose = bridged_poses(every_pose, usable, cuts)
     every_code = torch.from_numpy(bridged(every_code.numpy(), usable, cuts))
     known = torch.from_numpy(usable)
     weights = fit.scene.bone + _EVERYWHERE
-    strength = (settings.smooth_rotation, settings.smooth_translation)
     for _ in range(3):
         for _ in range(2):
             matrix, vector = pose_normals(seen, fit.rig, every_code, every_pose, fit.focal, weights)
-            every_pose = smoothing_step(every_pose, matrix, vector, usable, cuts, strength)
+            every_pose = smoothing_step(every_pose, matrix, vector, usable, cuts, steadiness, settings.smoothing)
         normals = PointNormals.of(seen[known], every_pose[known], fit.focal)
         every_code[known] = solve_codes(normals, fit.rig, _code_weights(fit.scene), _CODE_RIDGE)
     return usable, every_pose, torch.from_numpy(bridged(every_code.numpy(), usable, cuts))
@@ -272,9 +281,11 @@ def _canonicalised(rig: Rig, codes: Tensor, training: np.ndarray) -> tuple[Rig, 
     return Rig(white_rig.neutral, white_rig.basis * signs), (codes - centre) @ change * signs
 
 
-def _confidence(residual: np.ndarray, usable: np.ndarray, cuts: tuple[int, ...], longest_bridge: int) -> np.ndarray:
+def _confidence(
+    residual: np.ndarray, usable: np.ndarray, training: np.ndarray, cuts: tuple[int, ...], longest_bridge: int
+) -> np.ndarray:
     """[T] 1 for a frame that fits as most do, falling with the square of its residual beyond 2.5 times the median."""
-    typical = np.median(residual[usable])
+    typical = np.median(residual[usable & training])
     confidence = np.minimum(1.0, (2.5 * typical / np.maximum(residual, typical)) ** 2)
     bridge = ~usable & (gap_lengths(usable, cuts) <= longest_bridge)
     return np.where(usable, confidence, np.where(bridge, BRIDGED_CONFIDENCE, 0.0))
@@ -284,14 +295,13 @@ def _eyes(
     fit: _Fit,
     landmarks: Tensor,
     poses: Poses,
-    codes: Tensor,
     usable: np.ndarray,
     training: np.ndarray,
     cuts: tuple[int, ...],
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blink [T,2] and gaze [T,4] of all frames."""
-    vertices = fit.rig.vertices(codes)
-    depth = (vertices @ poses.rotation[:, 2:].transpose(1, 2))[..., 0] + poses.translation[:, 2:]
+    # the mean face's depths: how lids move in depth is the least certain part of the rig
+    depth = (fit.rig.neutral @ poses.rotation[:, 2, :, None])[..., 0] + poses.translation[:, 2:]
     right, left = depth[:, [33, 133]].mean(1, keepdim=True), depth[:, [362, 263]].mean(1, keepdim=True)
     depth = torch.cat([depth, right.expand(-1, 5), left.expand(-1, 5)], 1)
     points = frontal((landmarks / fit.focal).numpy(), depth.numpy(), poses.rotation.numpy(), poses.translation.numpy())
