@@ -64,7 +64,7 @@ def adam_rank1(
     sizes = (shape[0], gradient.numel())
     numbers = (lr / c1, 1 / math.sqrt(c2), *betas, eps)
     _native.checked(
-        _native.library().avatar3d_adam_rank1(*map(_native.address, inputs), *sizes, *numbers), "adam_rank1"
+        _native.library().avatar3d_adam_rank1_step(*map(_native.address, inputs), *sizes, *numbers), "adam_rank1"
     )
 
 
@@ -87,12 +87,12 @@ def _blend(codes: Tensor, tables: Tensor) -> Tensor:
     inputs = _native.prepared("blend", codes=(codes, shape[:1]), tables=(tables, shape))
     out = tables.new_empty(shape[1:])
     pointers = [tensor.data_ptr() for tensor in inputs]
-    _native.checked(_native.library().avatar3d_blend(*pointers, shape[0], out.numel(), out.data_ptr()), "blend")
+    _native.checked(_native.library().avatar3d_blend_forward(*pointers, shape[0], out.numel(), out.data_ptr()), "blend")
     return out
 
 
 @_blend.register_fake
-def _(codes: Tensor, tables: Tensor) -> Tensor:
+def _(_codes: Tensor, tables: Tensor) -> Tensor:
     return tables.new_empty(tables.shape[1:])
 
 
@@ -108,11 +108,11 @@ def _codes_gradient(tables: Tensor, gradient: Tensor) -> Tensor:
 
 
 @_codes_gradient.register_fake
-def _(tables: Tensor, gradient: Tensor) -> Tensor:
+def _(tables: Tensor, _gradient: Tensor) -> Tensor:
     return tables.new_empty(tables.shape[0])
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, Tensor], output: Tensor) -> None:  # noqa: ARG001 - torch names it
     ctx.save_for_backward(*inputs)
 
 

@@ -123,7 +123,7 @@ def _pose_gradient(pose: Tensor, turn_and_shift: Tensor) -> Tensor:
     return torch.cat([2 * quat_multiply(turn, quat) / (quat * quat).sum(), turn_and_shift[3:]])
 
 
-def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Carried) -> None:
+def _remember(ctx: Any, inputs: tuple[Tensor, ...], output: Carried) -> None:  # noqa: ARG001 - torch names it
     ctx.save_for_backward(*inputs)
 
 

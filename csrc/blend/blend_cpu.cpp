@@ -1,0 +1,79 @@
+// SPDX-License-Identifier: Apache-2.0
+// Tables blended at a frame's codes, and an Adam step for them. The tables' gradient (codes times the gradient of the
+// blend) has rank one and is never stored: it would be as large as the tables.
+#include <algorithm>
+#include <cmath>
+#include <cstdint>
+
+#include "common.h"
+#include "pool.h"
+
+using namespace avatar3d;
+
+namespace {
+
+constexpr int64_t kBlock = 2048;  // columns at a time: 8 KiB stay in the first-level cache
+
+template <class Body>
+void for_blocks(int64_t width, Body&& body) {
+  Pool::shared().run(static_cast<int>((width + kBlock - 1) / kBlock), [&](int block, int) {
+    const int64_t begin = int64_t{block} * kBlock;
+    body(begin, std::min(width, begin + kBlock));
+  });
+}
+
+}  // namespace
+
+// codes [K], tables [K,width] -> out [width] = codes @ tables
+A3D_EXPORT int avatar3d_blend_forward(const float* codes, const float* tables, int64_t count_codes, int64_t width,
+                                      float* out) {
+  for_blocks(width, [&](int64_t begin, int64_t end) {
+    float* target = out + begin;
+    const int64_t columns = end - begin;
+    std::fill(target, target + columns, 0.0f);
+    for (int64_t k = 0; k < count_codes; ++k) {
+      const float code = codes[k];
+      const float* row = tables + k * width + begin;
+      for (int64_t j = 0; j < columns; ++j) target[j] += code * row[j];
+    }
+  });
+  return kDone;
+}
+
+// tables, gradient like them -> out [K] = tables @ gradient [width]
+A3D_EXPORT int avatar3d_blend_codes_gradient(const float* tables, const float* gradient, int64_t count_codes,
+                                             int64_t width, float* out) {
+  Pool::shared().run(static_cast<int>(count_codes), [&](int k, int) {
+    const float* row = tables + k * width;
+    double sum = 0;
+    for (int64_t begin = 0; begin < width; begin += kBlock) {
+      float part = 0;
+      for (int64_t j = begin; j < std::min(width, begin + kBlock); ++j) part += row[j] * gradient[j];
+      sum += part;
+    }
+    out[k] = static_cast<float>(sum);
+  });
+  return kDone;
+}
+
+// One Adam step of tables [K,width] with gradient codes[k] * gradient[j]; first and second are its moments.
+// table -= rate * first / (sqrt(second) * root + eps): rate and root hold the corrections for the moments' start at 0.
+A3D_EXPORT int avatar3d_adam_rank1_step(float* tables, float* first, float* second, const float* codes,
+                                        const float* gradient, int64_t count_codes, int64_t width, float rate,
+                                        float root, float beta1, float beta2, float eps) {
+  for_blocks(width, [&](int64_t begin, int64_t end) {
+    for (int64_t k = 0; k < count_codes; ++k) {
+      const float code = codes[k];
+      float *table = tables + k * width, *m = first + k * width, *v = second + k * width;
+      for (int64_t j = begin; j < end; ++j) {
+        const float g = code * gradient[j];
+        const float mean = m[j] + (1 - beta1) * (g - m[j]);
+        const float square = v[j] + (1 - beta2) * (g * g - v[j]);
+        m[j] = mean;
+        v[j] = square;
+        table[j] -= rate * mean / (std::sqrt(square) * root + eps);
+      }
+    }
+  });
+  return kDone;
+}
