@@ -2,8 +2,8 @@
 """Video and sound in and out, through PyAV: no subprocess, no whole file in memory."""
 
 from avatar3d.media.info import VideoInfo, probe
-from avatar3d.media.pictures import frames
+from avatar3d.media.pictures import Pictures, frames
 from avatar3d.media.samples import sound
 from avatar3d.media.write import VideoWriter, write_gif
 
-__all__ = ["VideoInfo", "VideoWriter", "frames", "probe", "sound", "write_gif"]
+__all__ = ["Pictures", "VideoInfo", "VideoWriter", "frames", "probe", "sound", "write_gif"]

@@ -6,7 +6,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from av.sidedata.sidedata import Type
 from av.video.frame import VideoFrame
 from av.video.stream import VideoStream
 
@@ -29,7 +28,7 @@ class Layout:
         """The layout that the file's flags ask for; turns that are no multiple of 90 degrees are rounded."""
         aspect = float(stream.sample_aspect_ratio or 1)
         size = (round(picture.width * aspect), picture.height)
-        data = picture.side_data.get(Type.DISPLAYMATRIX)
+        data = picture.side_data.get("DISPLAYMATRIX")
         if data is None:
             return cls(*size, aspect)
         # row vectors: x' = a x + c y, y' = b x + d y, 16.16 fixed point

@@ -26,6 +26,46 @@ def undamaged(_: str) -> None:
     """An OnDamage for callers that do not look."""
 
 
+class Pictures:
+    """The pictures of a video at a constant rate, one at a time, in constant memory; see `frames`.
+
+    Each `iter` reads the file from its beginning. Once that is through, `seconds` and `damage` are known.
+    """
+
+    def __init__(
+        self, path: Path, fps: float = FPS, *, box: Box | None = None, size: tuple[int, int] | None = None
+    ) -> None:
+        """
+        Args:
+            fps: frames per second of the output; a low one skips the conversion of pictures not wanted.
+            box: left, top, right, bottom px of the shown picture to cut out; None: all of it.
+            size: width, height px to area-resize to; None: no resizing.
+
+        Raises:
+            InputError: as `probe`.
+        """
+        self.path = path
+        self.fps = fps
+        self.info: VideoInfo = probe(path)
+        self.seconds = self.info.seconds  # as declared, then as found
+        self.damage: tuple[str, ...] = ()  # what was missing, in words
+        self._to_rgb = ToRGB(box, size)
+
+    def __iter__(self) -> Iterator[np.ndarray]:
+        """Yields [H,W,3] uint8 RGB."""
+        with opened(self.path) as container:
+            stream = video_stream(container, self.path)
+            clock = _Clock(stream, self.info)
+            last: VideoFrame | None = None
+            rgb = np.empty(0)
+            for picture in _at_constant_rate(clock.timed(decoded(container, stream)), self.fps):
+                if picture is not last:
+                    rgb, last = self._to_rgb(picture, Layout.of(picture, stream)), picture
+                yield rgb
+        self.seconds = clock.end_s
+        self.damage = clock.damage()
+
+
 def frames(
     path: Path,
     fps: float = FPS,
@@ -41,10 +81,8 @@ def frames(
     tone-mapped. Where the file is damaged or cut off, what can be decoded comes out.
 
     Args:
-        fps: frames per second of the output; a low one skips the conversion of pictures not wanted.
-        box: left, top, right, bottom px of the shown picture to cut out; None: all of it.
-        size: width, height px to area-resize to; None: no resizing.
-        on_damage: told, in words, what was missing.
+        fps, box, size: as for `Pictures`.
+        on_damage: told, in words and after the last picture, what was missing.
 
     Yields:
         [H,W,3] uint8 RGB.
@@ -52,32 +90,26 @@ def frames(
     Raises:
         InputError: as `probe`; at the call, not at the first picture.
     """
-    info = probe(path)
-    return _stream(path, info, fps, ToRGB(box, size), on_damage)
+    pictures = Pictures(path, fps, box=box, size=size)
 
+    def stream() -> Iterator[np.ndarray]:
+        yield from pictures
+        for words in pictures.damage:
+            on_damage(words)
 
-def _stream(path: Path, info: VideoInfo, fps: float, to_rgb: ToRGB, on_damage: OnDamage) -> Iterator[np.ndarray]:
-    with opened(path) as container:
-        stream = video_stream(container, path)
-        clock = _Clock(stream, info, on_damage)
-        last: VideoFrame | None = None
-        rgb = np.empty(0)
-        for picture in _at_constant_rate(clock.timed(decoded(container, stream)), fps):
-            if picture is not last:
-                rgb, last = to_rgb(picture, Layout.of(picture, stream)), picture
-            yield rgb
-        clock.compare_with_declared(info.seconds)
+    return stream()
 
 
 class _Clock:
     """Presentation times that only rise, whatever the file says."""
 
-    def __init__(self, stream: VideoStream, info: VideoInfo, on_damage: OnDamage) -> None:
+    def __init__(self, stream: VideoStream, info: VideoInfo) -> None:
         self._tick_s = float(stream.time_base or 0)
         self._usual_s = 1 / info.fps
         self._offset_s = info.start_s
-        self._on_damage = on_damage
+        self._declared_s = info.seconds
         self._undecodable = 0
+        self._jumps: list[str] = []
         self.end_s = 0.0
 
     def timed(self, pictures: Iterator[VideoFrame | Exception]) -> Iterator[Timed]:
@@ -89,7 +121,7 @@ class _Clock:
                 continue
             time_s = self.end_s if picture.time is None else float(picture.time) - self._offset_s
             if time_s - self.end_s > _LONGEST_STILL_S:
-                self._on_damage(f"the clock jumps by {time_s - self.end_s:.0f} s at {self.end_s:.1f} s")
+                self._jumps.append(f"the clock jumps by {time_s - self.end_s:.0f} s at {self.end_s:.1f} s")
                 self._offset_s += time_s - self.end_s
                 time_s = self.end_s
             if time_s <= begin_s:
@@ -99,12 +131,14 @@ class _Clock:
             self.end_s = begin_s + length_s
             yield begin_s, length_s, picture
 
-    def compare_with_declared(self, seconds: float) -> None:
-        """Says what was lost, if anything was."""
+    def damage(self) -> tuple[str, ...]:
+        """What was missing, in words."""
+        words = list(self._jumps)
         if self._undecodable:
-            self._on_damage(f"{self._undecodable} packets could not be decoded")
-        if self.end_s < seconds - _SHORTFALL_S:
-            self._on_damage(f"the file ends after {self.end_s:.1f} s of {seconds:.1f} s")
+            words.append(f"{self._undecodable} packets could not be decoded")
+        if self.end_s < self._declared_s - _SHORTFALL_S:
+            words.append(f"the file ends after {self.end_s:.1f} s of {self._declared_s:.1f} s")
+        return tuple(words)
 
 
 def _at_constant_rate(timed: Iterator[Timed], fps: float) -> Iterator[VideoFrame]:

@@ -44,7 +44,7 @@ class _Format:
 
 def _format(path: Path, alpha: bool, quality: int) -> _Format:
     h264 = _Format("libx264", "yuv420p", {"preset": "veryfast", "crf": str(quality)}, "aac")
-    prores = _Format("prores_ks", "yuva444p10le", {"profile": "4444", "vendor": "apl0"}, "aac")
+    prores = _Format("prores_aw", "yuva444p10le", {"vendor": "apl0"}, "aac")
     speed = {"deadline": "realtime", "cpu-used": "6", "row-mt": "1"}
     vp9 = _Format("libvpx-vp9", "yuva420p", {**speed, "crf": str(quality), "b": "0"}, "libopus")
     known = {".mov": prores, ".webm": vp9} if alpha else {".mp4": h264, ".mov": h264, ".m4v": h264, ".mkv": h264}
