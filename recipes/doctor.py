@@ -21,18 +21,8 @@ from avatar3d.ops import _native
 from avatar3d.recipes._text import sections
 
 NEEDED = (
-    "torch",
-    "numpy",
-    "av",
-    "safetensors",
-    "pillow",
-    "scipy",
-    "soundfile",
-    "imageio",
-    "tensorboard",
-    "rich",
-    "tyro",
-)
+    "torch", "numpy", "av", "safetensors", "pillow", "scipy", "soundfile", "imageio", "rich", "tyro", "tensorboard",
+)  # fmt: skip
 ROOMS = ("audio", "motion", "avatar", "render")
 
 
