@@ -1,0 +1,153 @@
+# SPDX-License-Identifier: Apache-2.0
+"""A head that talks: sound in, pictures out, one at a time.
+
+    for frame in talk(head, voice, Native(), sound, clip):
+        writer.write(frame)
+
+Whatever is drawn comes as objects: any head, any voice, any renderer. Only the motion of the whole sound is kept (about
+100 bytes a frame); pictures are made when they are asked for.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Literal
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from avatar3d.contracts import Draw, Head, Speak
+from avatar3d.geometry import compose, matrix_from_pose, quat_from_rotvec
+from avatar3d.motion._head_motion import replay, still
+from avatar3d.records import FPS, Camera, Image, Motion, Sound
+
+HeadMotion = Literal["replay", "still"]
+Background = Literal["original", "alpha"] | Tensor
+
+
+@dataclass(frozen=True)
+class Orbit:
+    """A camera that sways around the head. Far beyond the turns of the capture the picture is guesswork."""
+
+    yaw_deg: float = 15.0  # to both sides
+    pitch_deg: float = 5.0  # up and down
+    period_s: float = 8.0
+
+
+@dataclass(frozen=True)
+class View:
+    """How a motion is shown."""
+
+    width: int | None = None  # px; the height follows the capture's shape; None: the capture's own size
+    background: Background = "original"  # the capture's room, nothing (then frames have alpha), [3] or [H,W,3] 0..1
+    orbit: Orbit | None = None  # None: the capture's own camera, still
+
+
+def talk(
+    head: Head,
+    speak: Speak,
+    draw: Draw,
+    sound: Sound,
+    clip: Motion,
+    *,
+    view: View = View(),
+    head_motion: HeadMotion = "replay",
+    seed: int = 0,
+) -> Iterator[np.ndarray]:
+    """Frames [H,W,3] uint8 ([H,W,4], straight alpha, on background "alpha") of `head` saying `sound`.
+
+    Args:
+        clip: the person's own motion, for the head to move by.
+        seed: decides the blinks and where the clip begins.
+
+    Returns:
+        round(sound.seconds * FPS) frames, each drawn when it is asked for.
+    """
+    return show(head, draw, perform(speak, sound, clip, head_motion, seed), view)
+
+
+def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
+    """The whole motion of a sound: face from the voice, head and gaze from the person's own clip."""
+    said = speak(sound, seed)
+    if head_motion == "still":
+        return still(said, clip)
+    start = int(np.random.default_rng(seed).integers(max(len(clip), 1)))
+    return replay(said, clip, start)
+
+
+def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterator[np.ndarray]:
+    """Frames of `head` in `motion`, as `talk` gives them."""
+    camera = resized(head.camera, view.width)
+    background = _background(head, view, camera)
+    codes = head.encode(motion)
+    pivot = torch.from_numpy(motion.head[:, 4:].mean(0)) if len(motion) else torch.zeros(3)
+    for index, code in enumerate(codes):
+        seen_from = camera if view.orbit is None else orbited(camera, view.orbit, pivot, index / FPS)
+        with torch.no_grad():  # inside the loop: a suspended generator must not switch gradients off for its caller
+            image = draw(head.pose(code), seen_from)
+            yield _with_alpha(image) if background is None else _eight_bit(image.over(background))
+
+
+def resized(camera: Camera, width: int | None) -> Camera:
+    """The same view on `width` px."""
+    if width is None or width == camera.width:
+        return camera
+    scale = width / camera.width
+    K = camera.K.clone()
+    K[:2] *= scale
+    return Camera(K, camera.cam_from_world, width, round(camera.height * scale))
+
+
+def orbited(camera: Camera, orbit: Orbit, pivot: Tensor, time_s: float) -> Camera:
+    """The camera swung about `pivot` [3] (world, u): to and fro in yaw, twice as fast in pitch."""
+    phase = 2 * np.pi * time_s / orbit.period_s
+    yaw = np.radians(orbit.yaw_deg) * np.sin(phase)
+    pitch = np.radians(orbit.pitch_deg) * np.sin(2 * phase)
+    turn = quat_from_rotvec(torch.tensor([pitch, 0.0, 0.0], dtype=torch.float32))
+    turn = compose(_turned(turn), _turned(quat_from_rotvec(torch.tensor([0.0, yaw, 0.0], dtype=torch.float32))))[:4]
+    about = compose(compose(_shifted(pivot), _turned(turn)), _shifted(-pivot))
+    return replace(camera, cam_from_world=camera.cam_from_world @ matrix_from_pose(about))
+
+
+def _turned(quat: Tensor) -> Tensor:
+    return torch.cat([quat, quat.new_zeros(3)])
+
+
+def _shifted(offset: Tensor) -> Tensor:
+    return torch.cat([offset.new_tensor([1.0, 0.0, 0.0, 0.0]), offset])
+
+
+def _background(head: Head, view: View, camera: Camera) -> Tensor | None:
+    """What lies behind, as [3] or [H,W,3] of the camera's size; None for alpha."""
+    if isinstance(view.background, str):
+        if view.background == "alpha":
+            return None
+        picture = head.background
+    else:
+        picture = view.background
+    if picture.ndim == 1 or picture.shape[:2] == (camera.height, camera.width):
+        return picture
+    return _cover(picture, camera.height, camera.width)
+
+
+def _cover(picture: Tensor, height: int, width: int) -> Tensor:
+    """A picture [H,W,3] scaled to cover height by width, and cut to it about its middle."""
+    scale = max(height / picture.shape[0], width / picture.shape[1])
+    size = [max(height, round(picture.shape[0] * scale)), max(width, round(picture.shape[1] * scale))]
+    planes = picture.permute(2, 0, 1)[None].float()
+    scaled = functional.interpolate(planes, size=size, mode="bilinear", antialias=True, align_corners=False)[0]
+    top, left = (size[0] - height) // 2, (size[1] - width) // 2
+    return scaled[:, top : top + height, left : left + width].permute(1, 2, 0).contiguous()
+
+
+def _with_alpha(image: Image) -> np.ndarray:
+    alpha = image.alpha[..., None]
+    # video formats want straight alpha: the colour of the head itself, however thin it lies
+    return _eight_bit(torch.cat([image.rgb / alpha.clamp_min(1e-4), alpha], -1))
+
+
+def _eight_bit(picture: Tensor) -> np.ndarray:
+    return picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()

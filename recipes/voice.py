@@ -1,0 +1,143 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`voice`: the person's own way of speaking, learned from the sound and the track of a work folder."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.avatars import restore_voice, voice_entry
+from avatar3d.choose import choose
+from avatar3d.contracts import Listen, Speak
+from avatar3d.errors import InputError
+from avatar3d.fit import Budget, fit
+from avatar3d.metrics.motion import follow, shots_of
+from avatar3d.motion._lip_space import LipSpace
+from avatar3d.motion._ridge import ridge_codes
+from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
+from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
+
+RUN = "voice"
+_FILE = "voice.safetensors"
+_SILENT = 1e-3  # peak; -60 dB
+_LEAST_FRAMES = 75
+_EYE_CORNERS = [33, 263]  # outer
+
+
+@dataclass(frozen=True)
+class VoiceSettings:
+    """How a voice is trained."""
+
+    budget_s: float = 45.0  # seconds of training
+    steps: int | None = None  # ends earlier than budget_s where given
+    audio: str = "mel"  # the audio feature
+    motion: str = "tcn"  # the motion model
+    seed: int = 0
+
+
+def train_voice(
+    work: Work, settings: VoiceSettings = VoiceSettings(), watch: Watch = unwatched
+) -> tuple[Speak | None, dict[str, Any]]:
+    """Trains the voice of a prepared work folder and keeps it in runs/voice; a finished one is read back.
+
+    Returns:
+        The voice, or None for a capture without (audible) sound; and the figures: how it was trained and how it does
+        on the held-out part (`held_out`), beside a linear model (`linear`). The figures say why there is no voice.
+
+    Raises:
+        InputError: the folder is not prepared, or too little of it can be trained on.
+    """
+    key = key_of("voice", work.key("capture"), work.key("track"), asdict(settings))
+    if work.key(RUN) == key and (stored := load_voice(work)) is not None:
+        return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
+    capture, track = load_capture(work), load_track(work)
+    sound = capture.sound
+    if sound is None or np.abs(sound.samples).max(initial=0.0) < _SILENT:
+        why = "the video has no sound" if sound is None else "the video's sound is silent"
+        return None, {"voice": None, "why": why}
+    if (track.confidence[: track.fitted_frames] > 0).sum() < _LEAST_FRAMES:
+        raise InputError(
+            f"{work.path}: fewer than {_LEAST_FRAMES} frames with a face to learn a voice from",
+            "film for longer, with the face in view",
+        )
+    listen: Listen = choose("avatar3d.audio", settings.audio)()
+    voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
+    figures |= judged(voice, capture, sound, track, listen)
+    entry = voice_entry(voice) | {"figures": figures}
+    write_tensors(work.run(RUN) / _FILE, voice.tensors(), entry)
+    write_json(work.run(RUN) / "metrics.json", figures)
+    work.finish(RUN, key)
+    return voice, figures
+
+
+def load_voice(work: Work) -> Speak | None:
+    """The trained voice of a work folder, or None where there is none."""
+    path = work.run(RUN) / _FILE
+    if not path.exists():
+        return None
+    tensors, entry = load_tensors(path)
+    return restore_voice(entry, tensors)
+
+
+def judged(voice: Speak, capture: Capture, sound: Sound, track: Track, listen: Listen) -> dict[str, Any]:
+    """Opening of the mouth on the held-out part, against the track's: correlation, gain and lag, beside a ridge's."""
+    start, frames = track.fitted_frames, len(track.motion)
+    valid = track.confidence[:start] > 0
+    codes = track.motion.expression
+    linear = ridge_codes(listen(sound)[:frames], codes[:start], valid)
+    space, shots = LipSpace.of(track), shots_of(capture.cuts, start, frames)
+    eyes_u = np.linalg.norm(np.subtract(*track.neutral[_EYE_CORNERS]))
+
+    def compared(said: np.ndarray) -> dict[str, Any]:
+        made = _fitted(said, frames)[start:]
+        # per cent of the distance between the outer corners of the eyes
+        real, opened = (100 / eyes_u * space.aperture(torch.from_numpy(part)).numpy() for part in (codes[start:], made))
+        return asdict(follow(real, opened, shots))
+
+    return {"held_out": compared(voice(sound).expression), "linear": compared(linear)}
+
+
+def _trained(
+    work: Work,
+    capture: Capture,
+    sound: Sound,
+    track: Track,
+    listen: Listen,
+    settings: VoiceSettings,
+    key: str,
+    watch: Watch,
+) -> tuple[Speak, dict[str, Any]]:
+    part = choose("avatar3d.motion", settings.motion)
+    started = time.perf_counter()
+    learner = part.learner(listen, sound, track, capture.cuts, settings.seed)
+    steps, spent_s = 0, 0.0
+    unheard: dict[str, float] = {}
+    for report in fit(
+        learner,
+        part.stages,
+        Budget(settings.budget_s, settings.steps),
+        checkpoint=work.run(RUN) / "checkpoint.safetensors",
+        identity=key,
+        log_dir=work.run(RUN),
+        seed=settings.seed,
+    ):
+        steps, spent_s = report.step, report.spent_s
+        unheard = dict(report.figures) or unheard
+        watch(Progress(RUN, report.progress, f"loss {report.loss:.3f}"))
+    voice: Speak = part.learned(learner, listen, track)
+    figures = {"voice": settings.motion, "steps": steps, "training_s": round(spent_s, 1), "unheard_parts": unheard}
+    return voice, figures | {"seconds": round(time.perf_counter() - started, 1), "size_mb": _size_mb(voice.tensors())}
+
+
+def _fitted(codes: np.ndarray, frames: int) -> np.ndarray:
+    """Rows cut, or the last one repeated, to `frames`: sound and pictures of a video end a little apart."""
+    return np.pad(codes[:frames], ((0, max(frames - len(codes), 0)), (0, 0)), mode="edge")
+
+
+def _size_mb(tensors: dict[str, Tensor]) -> float:
+    return round(sum(tensor.numel() * tensor.element_size() for tensor in tensors.values()) / 1e6, 2)
