@@ -67,6 +67,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_adam_rank1_step": (c_int, (*5 * (c_void_p,), c_int64, c_int64, *5 * (c_float,))),
     "avatar3d_rig_forward": (c_int, (*7 * (c_void_p,), c_int64, *3 * (c_void_p,))),
     "avatar3d_rig_backward": (c_int, (*10 * (c_void_p,), c_int64, *7 * (c_void_p,))),
+    "avatar3d_image_loss": (c_int, (*3 * (c_void_p,), c_int, c_int, c_float, c_void_p, c_void_p)),
     "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
 }
 
@@ -180,7 +181,7 @@ def _prepared(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
 @lru_cache
 def _lacking(op: str) -> str:
     """Why the loaded library cannot run `op`: it is older than the row in SIGNATURES."""
-    wanted = [name for name in SIGNATURES if name.startswith(f"avatar3d_{op}_")]
+    wanted = [name for name in SIGNATURES if name.startswith(f"avatar3d_{op}")]
     missing = [name for name in wanted if getattr(library(), name, None) is None]
     return f"the library lacks {', '.join(missing)}; {_REBUILD}" if missing or not wanted else ""
 

@@ -1,0 +1,111 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Weighted L1 and structural similarity of pictures, with the gradient made in the forward pass.
+
+SSIM (Wang et al. 2004): 11x11 Gaussian window of sigma 1.5 px, zeros beyond the picture, C1 = .01^2, C2 = .03^2, values
+0..1, mean over pixels and channels.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn.functional import conv2d
+
+from avatar3d.ops import _native
+
+__all__ = ["image_loss", "image_loss_reference", "ssim", "ssim_reference"]
+
+C1, C2 = 0.01**2, 0.03**2
+REACH_PX, SIGMA_PX = 5, 1.5
+
+
+def image_loss(rgb: Tensor, target: Tensor, weight: Tensor, ssim_share: float, path: str = "auto") -> Tensor:
+    """(1-s) sum(weight |rgb - target|) / (3 sum(weight)) + s (1 - SSIM), a scalar; differentiable in rgb only.
+
+    Args:
+        rgb, target: [3,H,W] 0..1.
+        weight: [H,W], not negative, of the L1 term; where it is zero everywhere that term is zero.
+        ssim_share: s, 0..1.
+        path: "native" (float32 on the CPU), "reference", or "auto": native where there is one.
+
+    Raises:
+        ValueError: a tensor of another shape or type; names it.
+    """
+    for name, tensor, shape in (("target", target, rgb.shape), ("weight", weight, rgb.shape[1:])):
+        if tensor.shape != shape or rgb.ndim != 3 or rgb.shape[0] != 3:
+            raise ValueError(f"image_loss: {name} has shape {tuple(tensor.shape)} for rgb of {tuple(rgb.shape)}")
+    if not _native.use_native("image_loss", path, rgb.device):
+        return image_loss_reference(rgb, target, weight, ssim_share)
+    wanted = torch.is_grad_enabled() and rgb.requires_grad
+    loss, _ = _image_loss(rgb, target.detach(), weight.detach(), float(ssim_share), wanted)
+    return loss
+
+
+def image_loss_reference(rgb: Tensor, target: Tensor, weight: Tensor, ssim_share: float) -> Tensor:
+    """The twin of `image_loss` in plain torch."""
+    target, weight = target.detach(), weight.detach()
+    total = 3 * weight.sum()
+    difference = (weight * (rgb - target).abs()).sum() / torch.where(total > 0, total, torch.ones_like(total))
+    if not ssim_share:
+        return difference
+    return (1 - ssim_share) * difference + ssim_share * (1 - ssim_reference(rgb, target))
+
+
+def ssim(a: Tensor, b: Tensor, path: str = "auto") -> Tensor:
+    """Mean structural similarity of pictures [3,H,W] in 0..1, a scalar; differentiable in a only."""
+    return 1 - image_loss(a, b, torch.zeros_like(a[0]), 1.0, path)
+
+
+def ssim_reference(a: Tensor, b: Tensor) -> Tensor:
+    """The twin of `ssim` in plain torch."""
+    b = b.detach()
+    offsets = torch.arange(-REACH_PX, REACH_PX + 1, dtype=torch.float64)
+    taps = torch.exp(-(offsets**2) / (2 * SIGMA_PX**2))
+    taps = (taps / taps.sum()).to(a)
+    mean_a, mean_b, square_a, square_b, product = (_blur(plane, taps) for plane in (a, b, a * a, b * b, a * b))
+    covariance = product - mean_a * mean_b
+    variances = square_a - mean_a**2 + square_b - mean_b**2
+    above = (2 * mean_a * mean_b + C1) * (2 * covariance + C2)
+    return (above / ((mean_a**2 + mean_b**2 + C1) * (variances + C2))).mean()
+
+
+def _blur(planes: Tensor, taps: Tensor) -> Tensor:
+    across = conv2d(planes[:, None], taps.view(1, 1, 1, -1), padding=(0, REACH_PX))
+    return conv2d(across, taps.view(1, 1, -1, 1), padding=(REACH_PX, 0))[:, 0]
+
+
+@torch.library.custom_op("avatar3d::image_loss", mutates_args=())
+def _image_loss(
+    rgb: Tensor, target: Tensor, weight: Tensor, ssim_share: float, with_gradient: bool
+) -> tuple[Tensor, Tensor]:
+    height, width = weight.shape
+    planar, flat = (3, height, width), (height, width)
+    inputs = _native.prepared("image_loss", rgb=(rgb, planar), target=(target, planar), weight=(weight, flat))
+    loss = rgb.new_empty(())
+    gradient = rgb.new_empty(planar if with_gradient else (0,))
+    pointers = [tensor.data_ptr() for tensor in inputs]
+    kernel = _native.library().avatar3d_image_loss
+    wanted = gradient.data_ptr() if with_gradient else None
+    _native.checked(kernel(*pointers, width, height, ssim_share, loss.data_ptr(), wanted), "image_loss")
+    return loss, gradient
+
+
+@_image_loss.register_fake
+def _(rgb: Tensor, target: Tensor, weight: Tensor, ssim_share: float, with_gradient: bool) -> tuple[Tensor, Tensor]:
+    return rgb.new_empty(()), rgb.new_empty(rgb.shape if with_gradient else (0,))
+
+
+def _remember(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    if inputs[-1]:
+        ctx.save_for_backward(output[1])
+
+
+def _differentiate(ctx: Any, upstream: Tensor | None, _: Tensor | None) -> tuple[Tensor | None, None, None, None, None]:
+    gradient = None if upstream is None else upstream * ctx.saved_tensors[0]
+    return gradient, None, None, None, None
+
+
+_image_loss.register_autograd(_differentiate, setup_context=_remember)
