@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shutil
 import uuid
 from collections.abc import Iterator, Mapping
@@ -220,8 +221,16 @@ def frames_writer(path: Path, shape: tuple[int, ...]) -> Iterator[np.ndarray]:
     """A uint8 memory map of `shape` to fill; it takes its place at `path` when the block ends without an error."""
     with replacing(path) as part:
         array = np.lib.format.open_memmap(part, mode="w+", dtype=np.uint8, shape=shape)
+        _reserve(part)
         yield array
         array.flush()
+
+
+def _reserve(path: Path) -> None:
+    """Claims the whole size of a mapped file: running out of room later would kill the process without a word."""
+    if hasattr(os, "posix_fallocate"):
+        with path.open("r+b") as file:
+            os.posix_fallocate(file.fileno(), 0, path.stat().st_size)
 
 
 def load_capture(work: Work) -> Capture:

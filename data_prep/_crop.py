@@ -37,12 +37,24 @@ class Crop:
         return self.left, self.top, self.left + self.side, self.top + self.side
 
 
-def check_faces(seen: Sequence[list[Face]], scale: float, video: Path) -> list[str]:
+def check_picture(width: int, height: int, video: Path) -> None:
+    """Refuses pictures below the smallest working size.
+
+    Raises:
+        InputError: says so.
+    """
+    if min(width, height) < SIZES[0]:
+        raise InputError(
+            f"{video}: the picture is {width}x{height} px, {SIZES[0]}x{SIZES[0]} are needed",
+            "film at a higher resolution",
+        )
+
+
+def check_faces(seen: Sequence[list[Face]], video: Path) -> list[str]:
     """Refuses what no avatar can be made of; returns warnings.
 
     Args:
-        seen: faces of pictures taken at even distances, largest first.
-        scale: px of the video per px of those pictures.
+        seen: faces of pictures taken at even distances, largest first, px of the video.
 
     Raises:
         InputError: no face, several, or too small a one.
@@ -50,7 +62,7 @@ def check_faces(seen: Sequence[list[Face]], scale: float, video: Path) -> list[s
     with_face = [faces for faces in seen if faces]
     if not with_face:
         raise InputError(f"{video}: no face found", "film the head from the front, large and in even light")
-    height = scale * float(np.median([faces[0].height for faces in with_face]))
+    height = float(np.median([faces[0].height for faces in with_face]))
     if height < _SMALLEST_FACE_PX:
         raise InputError(
             f"{video}: the face is {height:.0f} px high, {_SMALLEST_FACE_PX} are needed",

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -11,9 +12,10 @@ from pathlib import Path
 import numpy as np
 
 from avatar3d import media
-from avatar3d.data_prep._crop import SIZES, Crop, check_faces, choose_crop
+from avatar3d.data_prep._crop import SIZES, Crop, check_faces, check_picture, choose_crop
 from avatar3d.data_prep._cuts import find_cuts, picture_changes
-from avatar3d.data_prep.landmarks import Face, Landmarker, detect
+from avatar3d.data_prep._scan import scan
+from avatar3d.data_prep.landmarks import detect
 from avatar3d.errors import InputError
 from avatar3d.records import FPS, SAMPLE_RATE, Capture, Landmarks, Progress, Sound, Watch, unwatched
 from avatar3d.store import (
@@ -28,9 +30,6 @@ from avatar3d.store import (
 )
 
 _VERSION = 1  # of this stage: a change of what it makes must not be mistaken for what an earlier one made
-_SCAN_FPS = 2.5
-_SCAN_PICTURES = 300  # at most
-_SCAN_SIDE = 960  # px, of the longer side
 _ADVISED_S = 60.0
 _SILENT_DB = -60.0
 _REPORT_EVERY = 50  # frames
@@ -71,95 +70,75 @@ def capture(
     """
     _check_settings(settings)
     info = media.probe(video)
+    check_picture(info.width, info.height, video)
     _check_length(video, info.seconds, settings)
     source_hash = file_hash(video)
     key = key_of("capture", _VERSION, source_hash, asdict(settings))
     if work.key("capture") == key and all(path.is_file() for path in (work.frames, work.landmarks, work.capture_json)):
         return load_capture(work), load_landmarks(work)
 
-    scan = _scan(video, info, model, settings, watch)
-    _check_length(video, scan.seconds, settings)
-    warnings = [*scan.damage, *check_faces(scan.seen, scan.scale, video)]
-    faces = [[_scaled(face, scan.scale) for face in faces] for faces in scan.seen]
-    crop = choose_crop(faces, info.width, info.height, settings.size or SIZES[-1])
-    count = round(scan.seconds * FPS)
+    looked = scan(video, info, model, settings.max_seconds, watch)
+    _check_length(video, looked.seconds, settings)
+    warnings = [*looked.damage, *check_faces(looked.seen, video)]
+    crop = choose_crop(looked.seen, info.width, info.height, settings.size or SIZES[-1])
+    count = round(looked.seconds * FPS)
     sound = _sound(video, count)
-
-    _prepare_folder(work)
-    frames_key = key_of("frames", _VERSION, source_hash, asdict(crop), count)
-    if work.key("frames") != frames_key or not work.frames.is_file():
-        _write_frames(video, work, crop, count, watch)
-        work.finish("frames", frames_key)
-    frames = np.load(work.frames, mmap_mode="r")
-    landmarks = detect(frames, model, watch)
-    warnings += _warnings(count, sound, landmarks)
-    taken = Capture(
-        frames=frames,
-        sound=sound,
-        fps=FPS,
-        cuts=find_cuts(picture_changes(frames), landmarks.points),
-        source_hash=source_hash,
-    )
-    about = {
-        "source": {"name": video.name, **asdict(info)},
-        "crop": asdict(crop),
-        "warnings": warnings,
-        "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
-    }
-    save_capture(work, taken, landmarks, about)
-    work.finish("capture", key)
+    with _disk(work):
+        _prepare_folder(work)
+        _write_frames(video, work, source_hash, crop, count, watch)
+        frames = np.load(work.frames, mmap_mode="r")
+        landmarks = detect(frames, model, watch)
+        cuts = find_cuts(picture_changes(frames), landmarks.points)
+        about = {
+            "source": {"name": video.name, **asdict(info)},
+            "crop": asdict(crop),
+            "warnings": warnings + _warnings(count, sound, landmarks),
+            "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
+        }
+        save_capture(work, Capture(frames, sound, FPS, cuts, source_hash), landmarks, about)
+        work.finish("capture", key)
     return load_capture(work), landmarks
 
 
-@dataclass(frozen=True)
-class _Scan:
-    """What a quick look through the whole video showed."""
-
-    seen: list[list[Face]]  # per picture, px of the scanned pictures
-    scale: float  # px of the video per px of the scanned pictures
-    seconds: float  # of pictures there are, and are to be used
-    damage: tuple[str, ...]
-
-
-def _scan(video: Path, info: media.VideoInfo, model: Path, settings: CaptureSettings, watch: Watch) -> _Scan:
-    scale = max(1.0, max(info.width, info.height) / _SCAN_SIDE)
-    size = None if scale == 1 else (round(info.width / scale), round(info.height / scale))
-    used_s = min(info.seconds, settings.max_seconds or info.seconds)
-    pictures = media.Pictures(video, min(_SCAN_FPS, _SCAN_PICTURES / used_s), size=size)
-    expected = max(round(used_s * pictures.fps), 1)
-    seen = []
-    with Landmarker(model) as landmarker:
-        for index, picture in enumerate(pictures):
-            if index >= expected and settings.max_seconds is not None:
-                return _Scan(seen, scale, used_s, ())
-            seen.append(landmarker.find(picture))
-            watch(Progress("looking for the face", min(index + 1, expected) / expected))
-    return _Scan(seen, scale, min(pictures.seconds, settings.max_seconds or pictures.seconds), pictures.damage)
-
-
-def _write_frames(video: Path, work: Work, crop: Crop, count: int, watch: Watch) -> None:
+def _write_frames(video: Path, work: Work, source_hash: str, crop: Crop, count: int, watch: Watch) -> None:
+    """Fills frames.npy, unless an interrupted call already did."""
+    key = key_of("frames", _VERSION, source_hash, asdict(crop), count)
+    if work.key("frames") == key and work.frames.is_file():
+        return
+    work.finish("frames", "")
     size = None if crop.side == crop.size else (crop.size, crop.size)
-    pictures: Iterator[np.ndarray] = media.frames(video, FPS, box=crop.box, size=size)
+    pictures = islice(media.frames(video, FPS, box=crop.box, size=size), count)
     with frames_writer(work.frames, (count, crop.size, crop.size, 3)) as array:
-        for index, picture in enumerate(islice(pictures, count)):
+        index = 0
+        for index, picture in enumerate(pictures):
             array[index] = picture
             if index % _REPORT_EVERY == 0:
                 watch(Progress("frames", index / count, f"{index} of {count}"))
+        array[index + 1 :] = array[index]  # a file that ends a few frames early shows its last picture
+    work.finish("frames", key)
     watch(Progress("frames", 1.0, f"{count} of {count}"))
 
 
 def _prepare_folder(work: Work) -> None:
     """Makes the folder, and has what it holds of an earlier capture no longer count as finished."""
+    work.path.mkdir(parents=True, exist_ok=True)
+    sweep(work.path)
+    if work.key("capture") is not None:
+        work.finish("capture", "")
+    # they belong to the frames that are about to be replaced
+    work.masks.unlink(missing_ok=True)
+    work.background.unlink(missing_ok=True)
+
+
+@contextmanager
+def _disk(work: Work) -> Iterator[None]:
+    """Turns what the disk refuses into words."""
     try:
-        work.path.mkdir(parents=True, exist_ok=True)
-        sweep(work.path)
-        if work.key("capture") is not None:
-            work.finish("capture", "")
-        # they belong to the frames that are about to be replaced
-        work.masks.unlink(missing_ok=True)
-        work.background.unlink(missing_ok=True)
+        yield
     except OSError as error:
-        raise InputError(f"{work.path}: cannot be written ({error.strerror})", "name another folder") from error
+        raise InputError(
+            f"{work.path}: cannot be written ({error.strerror or error})", "make room there or name another folder"
+        ) from error
 
 
 def _sound(video: Path, frames: int) -> Sound | None:
@@ -189,10 +168,6 @@ def _warnings(count: int, sound: Sound | None, landmarks: Landmarks) -> list[str
 def _loudness_db(sound: Sound) -> float:
     power = float(np.mean(np.square(sound.samples, dtype=np.float64))) if len(sound.samples) else 0.0
     return 10 * float(np.log10(max(power, 1e-20)))
-
-
-def _scaled(face: Face, scale: float) -> Face:
-    return Face(face.points * np.float32(scale), face.scores)
 
 
 def _check_settings(settings: CaptureSettings) -> None:

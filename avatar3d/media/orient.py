@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import cast
 
 import numpy as np
 from av.video.frame import VideoFrame
@@ -32,7 +33,7 @@ class Layout:
         if data is None:
             return cls(*size, aspect)
         # row vectors: x' = a x + c y, y' = b x + d y, 16.16 fixed point
-        a, b, _, c, d = np.frombuffer(bytes(data), np.int32)[:5].tolist()
+        a, b, _, c, d = np.frombuffer(cast(bytes, data), np.int32)[:5].tolist()
         if abs(a) >= abs(b):
             return cls(*size, aspect, False, a < 0, d < 0)
         return cls(*size[::-1], aspect, True, c < 0, b < 0)
