@@ -53,6 +53,8 @@ class Create(Verb):
     """The avatar's name (default: the video's)."""
     consent: str = "not stated"
     """A statement of the filmed person's consent, kept in the avatar's avatar.json as it is given here."""
+    budget_s: Annotated[float | None, arg(metavar="SECONDS")] = None
+    """Training time of the head in s (default: the preset's)."""
     seed: int = 0
     """Start of all random numbers."""
     restart: bool = False
@@ -62,11 +64,12 @@ class Create(Verb):
         from avatar3d.recipes import create
 
         settings = create.CreateSettings(
-            self.preset, self.sample, self.name, self.consent, seed=self.seed, restart=self.restart
+            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
         )
         figures = create.create(self.video, self.out, settings, out.watch)
         _warn(out, figures)
         out.table(create.summary(figures))
+        out.say(f"next: avatar3d eval {self.out}, or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4")
         return figures
 
 
@@ -86,11 +89,105 @@ class Prepare(Verb):
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import prepare
 
-        prepared = prepare.prepare(self.video, self.out, prepare.PrepareSettings(self.size, self.restart), out.watch)
+        settings = prepare.PrepareSettings(prepare.CaptureSettings(self.size), restart=self.restart)
+        prepared = prepare.prepare(self.video, self.out, settings, out.watch)
         _warn(out, prepared.figures)
         out.table(prepare.summary(prepared.figures))
         out.say(f"look at {prepared.work.report}, then: avatar3d train {self.out}")
         return prepared.figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk(Verb):
+    """Let an avatar say what a sound file says, as a video in sync with it."""
+
+    avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
+    """A folder NAME.avatar that `create` wrote."""
+    speech: Positional[Annotated[Path, arg(metavar="SPEECH")]]
+    """Speech of any length: wav, mp3, flac, m4a, mp4 and more."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+    """The video to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9)."""
+    background: Annotated[str, arg(metavar="WHAT")] = "original"
+    """original (the filmed room), alpha, a colour as #rrggbb, or a picture's file name."""
+    camera: Literal["fixed", "orbit"] = "fixed"
+    """fixed where it filmed, or on an orbit of 15 degrees to both sides."""
+    head: Literal["replay", "still"] = "replay"
+    """The head moves as it did in the video, or keeps still."""
+    size: Annotated[int | None, arg(metavar="PX")] = None
+    """Width of the video in px, 64 to 4096 (default: the work folder's frames)."""
+    quality: int = 18
+    """Constant quality of the encoder, 0 (lossless) to 51 (worst)."""
+    seed: int = 0
+    """Decides blinks and where the head's movement begins."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import talk
+
+        settings = talk.TalkSettings(
+            self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
+        )
+        figures = talk.talk_video(self.avatar, self.speech, self.out, settings, out.watch)
+        out.say(
+            f"{self.out}: {figures['seconds']:.2f} s, {figures['width']}x{figures['height']} px, "
+            f"made at {figures['fps']} frames/s"
+        )
+        return {"video": str(self.out), **figures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Verb):
+    """Judge an avatar on the last 1/11 of its video, which training never saw, beside trivial methods."""
+
+    work: Positional[Annotated[Path, arg(metavar="DIR")]]
+    """The work folder that `create` wrote."""
+    avatar: OptionalFile = None
+    """A folder NAME.avatar (default: the newest in the work folder)."""
+    frames: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write made and true held-out frames there as pairs of PNG files."""
+    no_baselines: bool = False
+    """Leave out the trivial methods that the avatar is compared with."""
+    seed: int = 0
+    """Decides what the voice leaves to chance."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import evaluate
+        from avatar3d.store import Work
+
+        settings = evaluate.EvalSettings(self.avatar, self.frames, baselines=not self.no_baselines, seed=self.seed)
+        figures = evaluate.evaluate(Work(self.work), settings, out.watch)
+        out.say(evaluate.table(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Demo(Verb):
+    """Go the whole way without a video: film a made-up person, make the avatar, let it talk, judge it."""
+
+    out: OutFolder = Path("demo")
+    """The folder to write."""
+    seconds: float = 24.0
+    """Length of the film in s."""
+    size: Literal[128, 256, 384, 512] = 256
+    """Side of the film's frames in px."""
+    budget_s: Annotated[float, arg(metavar="SECONDS")] = 75.0
+    """Training time of the head in s."""
+    person: int = 0
+    """Which made-up person."""
+    seed: int = 0
+    """What is said and done, and the start of all random numbers."""
+    restart: bool = False
+    """Begin anew instead of continuing."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import demo
+
+        settings = demo.DemoSettings(
+            self.seconds, self.size, budget_s=self.budget_s, person=self.person, seed=self.seed, restart=self.restart
+        )
+        figures = demo.demo(self.out, settings, out.watch)
+        _warn(out, figures["create"])
+        out.say(demo.report(figures))
+        return figures
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -143,6 +240,9 @@ def _warn(out: Output, figures: dict[str, Any]) -> None:
 VERBS: dict[str, type[Verb]] = {
     "create": Create,
     "prepare": Prepare,
+    "talk": Talk,
+    "eval": Eval,
+    "demo": Demo,
     "info": Info,
     "assets": Assets,
     "doctor": Doctor,
