@@ -22,6 +22,27 @@ void for_blocks(int64_t width, Body&& body) {
   });
 }
 
+struct Adam {
+  float rate, root, share1, share2, eps;
+};
+
+// Arrays must not overlap, or the loop could not be vectorised.
+void adam_row(const Adam adam, const float code, const float* __restrict gradient, const int64_t columns,
+              float* __restrict table, float* __restrict first, float* __restrict second) {
+  for (int64_t j = 0; j < columns; ++j) {
+    const float g = code * gradient[j];
+    const float mean = first[j] + adam.share1 * (g - first[j]);
+    const float square = second[j] + adam.share2 * (g * g - second[j]);
+    first[j] = mean;
+    second[j] = square;
+    table[j] -= adam.rate * mean / (std::sqrt(square) * adam.root + adam.eps);
+  }
+}
+
+void add_scaled(const float code, const float* __restrict row, const int64_t columns, float* __restrict target) {
+  for (int64_t j = 0; j < columns; ++j) target[j] += code * row[j];
+}
+
 }  // namespace
 
 // codes [K], tables [K,width] -> out [width] = codes @ tables
@@ -32,9 +53,7 @@ A3D_EXPORT int avatar3d_blend_forward(const float* codes, const float* tables, i
     const int64_t columns = end - begin;
     std::fill(target, target + columns, 0.0f);
     for (int64_t k = 0; k < count_codes; ++k) {
-      const float code = codes[k];
-      const float* row = tables + k * width + begin;
-      for (int64_t j = 0; j < columns; ++j) target[j] += code * row[j];
+      add_scaled(codes[k], tables + k * width + begin, columns, target);
     }
   });
   return kDone;
@@ -61,18 +80,11 @@ A3D_EXPORT int avatar3d_blend_codes_gradient(const float* tables, const float* g
 A3D_EXPORT int avatar3d_adam_rank1_step(float* tables, float* first, float* second, const float* codes,
                                         const float* gradient, int64_t count_codes, int64_t width, float rate,
                                         float root, float beta1, float beta2, float eps) {
+  const Adam adam{rate, root, 1 - beta1, 1 - beta2, eps};
   for_blocks(width, [&](int64_t begin, int64_t end) {
     for (int64_t k = 0; k < count_codes; ++k) {
-      const float code = codes[k];
-      float *table = tables + k * width, *m = first + k * width, *v = second + k * width;
-      for (int64_t j = begin; j < end; ++j) {
-        const float g = code * gradient[j];
-        const float mean = m[j] + (1 - beta1) * (g - m[j]);
-        const float square = v[j] + (1 - beta2) * (g * g - v[j]);
-        m[j] = mean;
-        v[j] = square;
-        table[j] -= rate * mean / (std::sqrt(square) * root + eps);
-      }
+      const int64_t at = k * width + begin;
+      adam_row(adam, codes[k], gradient + begin, end - begin, tables + at, first + at, second + at);
     }
   });
   return kDone;
