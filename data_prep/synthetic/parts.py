@@ -3,25 +3,22 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from itertools import pairwise
 
 import numpy as np
 
 from avatar3d.data_prep.synthetic.face import EYE_RADIUS
 from avatar3d.data_prep.synthetic.mesh import Patch, Refined
-from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
 
 SKULL_SOFT_ROWS = (0.6, 0.35, 0.1)  # how much of the jaw's swing the rows behind the oval take
-MOUTH_RING = (*INNER_LIPS, INNER_LIPS[0])
-EYE_RINGS = {"pocket_right": (*RIGHT_EYE, RIGHT_EYE[0]), "pocket_left": (*LEFT_EYE, LEFT_EYE[0])}
 EYE_SPAN_RAD = 3.6  # angle from the axis of sight that fills the eye's tile, edge to edge
 
 
-def oval_ring(refined: Refined) -> np.ndarray:
-    """The outline of the face with its edge midpoints, closed [73]."""
-    return np.array(
-        [vertex for a, b in pairwise((*OVAL, OVAL[0])) for vertex in (a, refined.midpoint(a, b))] + [OVAL[0]]
-    )
+def ring(refined: Refined, loop: Sequence[int]) -> np.ndarray:
+    """A loop of the face with its edge midpoints, closed [2 * len(loop) + 1]."""
+    pairs = pairwise((*loop, loop[0]))
+    return np.array([vertex for a, b in pairs for vertex in (a, refined.midpoint(a, b))] + [loop[0]])
 
 
 def skull(outline: np.ndarray) -> Patch:
@@ -89,12 +86,12 @@ def eyeball() -> Patch:
     return Patch(EYE_RADIUS * points, "eye", uv=uv, welded=False)
 
 
-def mouth_bag_rows(ring: np.ndarray) -> np.ndarray:
-    """The cavity behind the inner lips [21,3]: rings that go back and close [4,21,3]."""
-    middle = ring.mean(0)
-    spoke = ring - middle
+def mouth_bag_rows(lips: np.ndarray) -> np.ndarray:
+    """The cavity behind the inner lips [41,3]: rings that go back and close [4,41,3]."""
+    middle = lips.mean(0)
+    spoke = lips - middle
     rows = [
-        ring,
+        lips,
         middle + spoke * [1.05, 1.1, 1] - [0, 0, 0.8],
         middle + spoke * [0.9, 0.9, 1] - [0, 0, 1.9],
         middle + spoke * 0 - [0, 0, 2.5],
@@ -102,14 +99,14 @@ def mouth_bag_rows(ring: np.ndarray) -> np.ndarray:
     return np.stack(rows).astype(np.float32)
 
 
-def mouth_bag(ring: np.ndarray) -> Patch:
+def mouth_bag(lips: np.ndarray) -> Patch:
     """The cavity at rest; it darkens inwards."""
     shade = np.array([0.8, 0.42, 0.22, 0.15])[:, None]
-    return Patch(mouth_bag_rows(ring), "mouth", shade, welded=False)
+    return Patch(mouth_bag_rows(lips), "mouth", shade, welded=False)
 
 
 def eye_pocket_rows(lids: np.ndarray) -> np.ndarray:
-    """What lies behind the corners of the lids [17,3], beside the ball: [3,17,3]."""
+    """What lies behind the corners of the lids [33,3], beside the ball: [3,33,3]."""
     middle = lids.mean(0)
     rows = [lids, middle + 0.95 * (lids - middle) - [0, 0, 0.55], middle + 0 * lids - [0, 0, 1.2]]
     return np.stack(rows).astype(np.float32)

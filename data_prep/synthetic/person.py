@@ -23,6 +23,7 @@ from avatar3d.data_prep.synthetic.paint import FACE_SIDE, FacePainter, Palette, 
 from avatar3d.data_prep.synthetic.tiles import TILES, Level, atlas
 from avatar3d.data_prep.synthetic.voice import Voice
 from avatar3d.face.canonical import CanonicalFace
+from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
 from avatar3d.geometry import intrinsics, matrix_from_quat, quat_from_matrix
 from avatar3d.records import Camera
 
@@ -33,6 +34,7 @@ _TO_OPENCV = np.array([1.0, -1.0, -1.0], np.float32)
 _NEAR_U = 0.05
 _LID_CM = 0.09
 _KEY_LIGHT = np.array([-0.35, 0.6, 0.75])
+_LOOPS = {"skull": OVAL, "bag": INNER_LIPS, "pocket_right": RIGHT_EYE, "pocket_left": LEFT_EYE}
 _NO_SHADOW = (
     "hair_mid", "hair_top", "hair_lining", "bag", "pocket_right", "pocket_left", "teeth_upper", "teeth_lower", "tongue",
 )  # fmt: skip
@@ -120,9 +122,9 @@ class Person:
         self._rig = FaceRig(face, traits)
         coarse = without_openings(face.triangles)
         self._refined = Refined(coarse, 468)
-        self._outline = parts.oval_ring(self._refined)
+        self._rings = {name: parts.ring(self._refined, loop) for name, loop in _LOOPS.items()}
         skin = self._refined.curved(self._rig.rest)
-        patches = _patches(skin, self._outline, self._rig.rest, character.hair)
+        patches = _patches({name: skin[ring] for name, ring in self._rings.items()}, skin, character.hair)
         texels = self._refined.linear(face.uv * FACE_SIDE)
         self.surface = sew(skin, texels, self._refined.triangles, patches, TILES)
         self._rest = {name: patch.points.reshape(-1, 3).astype(np.float32) for name, patch in patches}
@@ -212,16 +214,16 @@ class Person:
         for name in ("teeth_lower", "tongue"):
             points[spans[name]] += swing_jaw(self._rest[name], 1.0, opening)
         points[spans["tongue"]] += np.array([0, 1.0, 0.9], np.float32) * controls[COLUMN["tongue"]]
-        points[spans["bag"]] = parts.mouth_bag_rows(face[list(parts.MOUTH_RING)]).reshape(-1, 3)
-        for name, ring in parts.EYE_RINGS.items():
-            points[spans[name]] = parts.eye_pocket_rows(face[list(ring)]).reshape(-1, 3)
+        points[spans["bag"]] = parts.mouth_bag_rows(skin[self._rings["bag"]]).reshape(-1, 3)
+        for name in ("pocket_right", "pocket_left"):
+            points[spans[name]] = parts.eye_pocket_rows(skin[self._rings[name]]).reshape(-1, 3)
         gaze = GAZE_RAD * controls[[COLUMN["gaze_x"], COLUMN["gaze_y"]]]
         look = _rotation(gaze[0], -gaze[1], 0.0).astype(np.float32)
         for side, name in enumerate(("eye_right", "eye_left")):
             points[spans[name]] = self._eye @ look.T + EYE_CENTRES[side]
-        columns = len(self._outline)
+        columns = len(self._rings["skull"])
         skull = points[spans["skull"]]  # a view
-        skull[:columns] = skin[self._outline]
+        skull[:columns] = skin[self._rings["skull"]]
         soft = skull[columns : 4 * columns]
         low = ((-2 - soft[:, 1]) / 6).clip(0, 1) * np.repeat(parts.SKULL_SOFT_ROWS, columns)
         soft += swing_jaw(soft, low, opening)
@@ -300,8 +302,9 @@ def _averaged(light: np.ndarray, samples: int) -> np.ndarray:
     return total
 
 
-def _patches(skin: np.ndarray, outline: np.ndarray, rest: np.ndarray, style: str) -> list[tuple[str, Patch]]:
-    skull = parts.skull(skin[outline])
+def _patches(loops: dict[str, np.ndarray], skin: np.ndarray, style: str) -> list[tuple[str, Patch]]:
+    """Everything but the face at rest; loops: points of _LOOPS."""
+    skull = parts.skull(loops["skull"])
     eye = parts.eyeball()
     head = np.concatenate([skin, skull.points.reshape(-1, 3)])
     named = [
@@ -311,8 +314,9 @@ def _patches(skin: np.ndarray, outline: np.ndarray, rest: np.ndarray, style: str
         ("ear_right", parts.ear(-1)),
         ("ear_left", parts.ear(1)),
         *((name, _moved(eye, centre)) for name, centre in zip(("eye_right", "eye_left"), EYE_CENTRES, strict=True)),
-        *((n, parts.eye_pocket(rest[list(r)], n == "pocket_left")) for n, r in parts.EYE_RINGS.items()),
-        ("bag", parts.mouth_bag(rest[list(parts.MOUTH_RING)])),
+        ("pocket_right", parts.eye_pocket(loops["pocket_right"], False)),
+        ("pocket_left", parts.eye_pocket(loops["pocket_left"], True)),
+        ("bag", parts.mouth_bag(loops["bag"])),
         ("teeth_upper", parts.upper_teeth()),
         ("teeth_lower", parts.lower_teeth()),
         ("tongue", parts.tongue()),

@@ -14,6 +14,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 _SMALLEST_AREA_PX = 1e-6
+_SEAM_PX = 2e-4  # neighbours overlap by this, lest rounding leave a gap between them
 
 
 @dataclass(frozen=True)
@@ -24,7 +25,7 @@ class Cover:
     triangle: np.ndarray  # [K] the kept triangles, as rows of the caller's table
     slot: np.ndarray  # [P] which of the K
     pixel: np.ndarray  # [P] row * width + column
-    x: np.ndarray  # [P] float32 px, centre of the pixel
+    x: np.ndarray  # [P] float32 px, from the triangle's first corner to the pixel's centre: small numbers stay exact
     y: np.ndarray  # [P] float32 px
 
     def interpolate(self, corners: np.ndarray) -> np.ndarray:
@@ -51,15 +52,17 @@ def cover(xy: np.ndarray, triangles: np.ndarray, width: int, height: int) -> Cov
     kept = np.nonzero((area < -_SMALLEST_AREA_PX) & inside)[0]
     x, y = x[:, kept], y[:, kept]
     after, before = [1, 2, 0], [2, 0, 1]
+    corner_x, corner_y = x[0].copy(), y[0].copy()
+    owner, row = _rows(y, height)
+    x, y = x - corner_x, y - corner_y
     planes = np.stack([y[before] - y[after], x[after] - x[before], x[before] * y[after] - x[after] * y[before]])
     planes /= -area[kept]
-    owner, row = _rows(y, height)
-    first, count = _columns(planes, owner, row, width)
+    left, right = _span(planes, owner, (row + 0.5 - corner_y[owner]).astype(np.float32))
+    first, count = _columns(left + corner_x[owner], right + corner_x[owner], width)
     span, step = _spread(count)
-    column = first[span] + step
-    row = row[span]
-    centre_x, centre_y = (place.astype(np.float32) + np.float32(0.5) for place in (column, row))
-    return Cover(planes, kept, owner[span], row * width + column, centre_x, centre_y)
+    column, row, slot = first[span] + step, row[span], owner[span]
+    off_x, off_y = ((place + 0.5 - corner[slot]) for place, corner in ((column, corner_x), (row, corner_y)))
+    return Cover(planes, kept, slot, row * width + column, off_x.astype(np.float32), off_y.astype(np.float32))
 
 
 def nearest(fragments: Cover, closeness: np.ndarray, pixels: int) -> tuple[Cover, np.ndarray]:
@@ -104,16 +107,20 @@ def _rows(y: np.ndarray, height: int) -> tuple[np.ndarray, np.ndarray]:
     return owner, first[owner] + step
 
 
-def _columns(planes: np.ndarray, owner: np.ndarray, row: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
-    """First column and number of columns within the triangle, per row."""
-    y = (row + 0.5).astype(np.float32)
-    left, right = np.full(len(row), -1e9, np.float32), np.full(len(row), 1e9, np.float32)
+def _span(planes: np.ndarray, owner: np.ndarray, y: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Where each row enters and leaves its triangle, px from the triangle's first corner."""
+    left, right = np.full(len(y), -1e9, np.float32), np.full(len(y), 1e9, np.float32)
     for corner in range(3):
         slope, tilt, offset = (planes[k, corner][owner] for k in range(3))
         with np.errstate(divide="ignore", invalid="ignore"):
             crossing = -(tilt * y + offset) / slope
         left = np.where(slope > 1e-12, np.maximum(left, crossing), left)
         right = np.where(slope < -1e-12, np.minimum(right, crossing), right)
+    return left - _SEAM_PX, right + _SEAM_PX
+
+
+def _columns(left: np.ndarray, right: np.ndarray, width: int) -> tuple[np.ndarray, np.ndarray]:
+    """First column and number of columns whose centres lie between."""
     first = np.clip(np.ceil(left - 0.5), 0, width).astype(np.int64)
     last = np.clip(np.ceil(right - 0.5), 0, width).astype(np.int64)
     return first, np.maximum(last - first, 0)

@@ -128,7 +128,7 @@ def _harmonics(tracks: _Articulation, pitch_hz: np.ndarray, count: int) -> np.nd
     sound = np.zeros(count)
     for number in range(1, _HARMONICS + 1):
         hz = pitch_hz * number
-        level = tracks.voicing * number**-0.75 * (hz < _HIGHEST_HZ)
+        level = tracks.voicing * number**-0.5 * (hz < _HIGHEST_HZ)
         for formant, bandwidth in enumerate(_BANDWIDTHS_HZ):
             level = level * _resonance(hz, tracks.formants_hz[:, formant], bandwidth + 60 * tracks.nasal)
         for centre_hz, bandwidth in _FIXED_FORMANTS:
