@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import struct
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -17,6 +18,8 @@ from av.video.stream import VideoStream
 from avatar3d.errors import InputError
 from avatar3d.media.colour import PQ_AND_HLG
 from avatar3d.media.orient import Layout
+
+_CUT_OFF = "the file is cut off: the index that its end should hold is missing"
 
 
 @dataclass(frozen=True)
@@ -97,6 +100,8 @@ def video_stream(container: InputContainer, path: Path) -> VideoStream:
         raise InputError(f"{path}: no video track in this file", "give a video; this file holds sound only")
     stream = streams[0]
     if stream.codec_context is None:
+        if _is_cut_off(path):
+            raise InputError(f"{path}: {_CUT_OFF}", "copy or download it again")
         raise InputError(f"{path}: its video codec is not supported", "convert it to H.264 in an mp4 file")
     stream.thread_type = "AUTO"
     return stream
@@ -165,8 +170,19 @@ def _with_measured_seconds(info: VideoInfo, path: Path) -> VideoInfo:
 
 
 def _why_not_media(path: Path) -> str:
+    return _CUT_OFF if _is_cut_off(path) else "neither a video nor a sound file"
+
+
+def _is_cut_off(path: Path) -> bool:
+    """Whether an mp4 or mov file ends before its last box does, or before its index (ISO/IEC 14496-12, 4.2)."""
+    end, begin, kinds = path.stat().st_size, 0, set()
     with path.open("rb") as file:
-        head = file.read(12)
-    if head[4:8] == b"ftyp":
-        return "the file is cut off: the index that its end should hold is missing"
-    return "neither a video nor a sound file"
+        while begin + 8 <= end:
+            file.seek(begin)
+            length, kind, long_length = struct.unpack(">I4sQ", file.read(16).ljust(16, b"\0"))
+            if begin == 0 and kind != b"ftyp":
+                return False
+            kinds.add(kind)
+            length = {0: end - begin, 1: long_length}.get(length, length)
+            begin += max(length, 8)
+    return begin > end or b"moov" not in kinds
