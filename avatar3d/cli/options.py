@@ -87,9 +87,10 @@ class Prepare(Verb):
     """Begin anew instead of continuing."""
 
     def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.data_prep.capture import CaptureSettings
         from avatar3d.recipes import prepare
 
-        settings = prepare.PrepareSettings(prepare.CaptureSettings(self.size), restart=self.restart)
+        settings = prepare.PrepareSettings(CaptureSettings(self.size), restart=self.restart)
         prepared = prepare.prepare(self.video, self.out, settings, out.watch)
         _warn(out, prepared.figures)
         out.table(prepare.summary(prepared.figures))

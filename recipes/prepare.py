@@ -1,0 +1,155 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avatar3d prepare`: a video becomes a work folder: frames, sound, landmarks, track, masks, report.html."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from avatar3d import assets, media
+from avatar3d.data_prep.capture import CaptureSettings, capture
+from avatar3d.data_prep.masks import masks
+from avatar3d.data_prep.quality import track_quality
+from avatar3d.data_prep.report import write_report
+from avatar3d.data_prep.track import TrackSettings, track
+from avatar3d.errors import InputError
+from avatar3d.face.canonical import load_canonical
+from avatar3d.recipes._clock import Clock
+from avatar3d.records import Capture, Landmarks, Track, Watch, unwatched
+from avatar3d.store import Work, file_hash, key_of, load_track, read_json, save_track, sweep
+
+
+@dataclass(frozen=True)
+class PrepareSettings:
+    """How a video is prepared."""
+
+    capture: CaptureSettings = field(default_factory=CaptureSettings)
+    track: TrackSettings = field(default_factory=TrackSettings)
+    restart: bool = False  # do every stage again
+
+
+@dataclass(frozen=True)
+class Prepared:
+    """A work folder that is ready for training."""
+
+    work: Work
+    capture: Capture  # with masks and background
+    track: Track
+    figures: dict[str, Any]  # "frames", "size_px", "seconds", "quality", "warnings" ...
+
+
+def prepare(
+    video: Path,
+    out: Path,
+    settings: PrepareSettings = PrepareSettings(),
+    watch: Watch = unwatched,
+) -> Prepared:
+    """Does the stages whose inputs have changed; the others are read back.
+
+    Raises:
+        InputError: the video cannot be used, or `out` holds another video's work.
+    """
+    media.probe(video)
+    model = assets.find("face_landmarker.task", watch)
+    work = Work(out)
+    _refuse_another_video(video, work, settings.restart)
+    with unmade_on_refusal(out), begun_anew(work, settings.restart):
+        sweep(out)
+        clock = Clock(work)
+        with clock.timed("capture"):
+            taken, landmarks = capture(video, work, model, settings.capture, watch)
+        with clock.timed("track"):
+            followed = tracked(work, taken, landmarks, settings.track, model, watch)
+        with clock.timed("masks"):
+            taken = masks(taken, followed, work, watch)
+    figures = _figures(work, taken, followed) | {"seconds": clock.costs["seconds"]}
+    done = Prepared(work, taken, followed, figures)
+    reported(done, "report", figures["quality"])
+    return done
+
+
+def reported(prepared: Prepared, stage: str, figures: dict[str, Any]) -> Path:
+    """Writes report.html with these figures, unless `stage` has written it with the same."""
+    work = prepared.work
+    key = key_of(stage, work.key("track"), work.key("masks"), figures)
+    if work.key(stage) != key or not work.report.is_file():
+        write_report(work, prepared.capture, prepared.track, figures)
+        work.finish(stage, key)
+    return work.report
+
+
+def tracked(
+    work: Work, taken: Capture, landmarks: Landmarks, settings: TrackSettings, model: Path, watch: Watch
+) -> Track:
+    """The track of a capture: read back where capture and settings are those it was made from."""
+    key = key_of("track", work.key("capture"), settings)
+    if work.key("track") == key and work.track_file.is_file():
+        return load_track(work)
+    followed = track(taken, landmarks, load_canonical(model), settings, watch)
+    save_track(work, followed)
+    work.finish("track", key)
+    return followed
+
+
+@contextmanager
+def unmade_on_refusal(folder: Path) -> Iterator[None]:
+    """A folder that a refused or failed run has begun and left empty goes again."""
+    begun = not folder.exists()
+    try:
+        yield
+    except BaseException:
+        if begun and folder.is_dir() and not any(folder.iterdir()):
+            folder.rmdir()
+        raise
+
+
+@contextmanager
+def begun_anew(work: Work, restart: bool) -> Iterator[None]:
+    """With `restart`, no stage counts as done; if the video is refused before a frame is written, all do as before."""
+    keys = work.forget() if restart else {}
+    try:
+        yield
+    except InputError:
+        if work.key("frames") is None:
+            for stage, key in keys.items():
+                work.finish(stage, key)
+        raise
+
+
+def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """The figures that a person wants to see first."""
+    quality = figures["quality"]
+    return [
+        ("frames", f"{figures['frames']} of {figures['size_px']} px, {figures['frames'] / figures['fps']:.1f} s"),
+        ("landmark error px", quality["landmark_rms_px"]),
+        ("frames left out", len(quality["bad_frames"])),
+        ("focal length px", f"{quality['focal_px']:.0f}{'' if quality['focal_observable'] else ' (usual one taken)'}"),
+        *((f"{stage} s", round(seconds, 1)) for stage, seconds in figures["seconds"].items()),
+    ]
+
+
+def _refuse_another_video(video: Path, work: Work, restart: bool) -> None:
+    if restart or not work.capture_json.is_file():
+        return
+    if read_json(work.capture_json).get("source_hash") != file_hash(video):
+        raise InputError(
+            f"{work.path}: holds the work of another video than {video.name}",
+            "name another folder with -o, or replace it with --restart",
+        )
+
+
+def _figures(work: Work, taken: Capture, followed: Track) -> dict[str, Any]:
+    about = read_json(work.capture_json)
+    return {
+        "capture": work.path.name,
+        "frames": len(taken.frames),
+        "size_px": taken.frames.shape[1],
+        "fps": taken.fps,
+        "cuts": len(taken.cuts),
+        "sound": taken.sound is not None,
+        "quality": track_quality(followed, taken.cuts),
+        "warnings": about.get("warnings", []),
+    }
