@@ -17,9 +17,10 @@ from torch import Tensor
 
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._pose_rows import PoseRows
-from avatar3d.avatar.linear import CHANNELS, PER_GAUSSIAN, LinearHead, body_pose, moved_pose
+from avatar3d.avatar.linear import PER_GAUSSIAN, LinearHead, body_pose, moved_pose
 from avatar3d.contracts import Draw
 from avatar3d.density import copy_moments, plan_relocation, relocate
+from avatar3d.ops.blend import adam_rank1, blend
 from avatar3d.ops.ssim import image_loss
 from avatar3d.records import Camera, Capture, Image, Stage, Track
 
@@ -83,7 +84,11 @@ class LinearFit:
         self.chances = rarity(track, self.frames.usable)
         self.units = torch.tensor(_TABLE_UNITS)
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in _RATES}
+        # the optimiser of `fit` only schedules the tables' rate: their update is made here, without a stored gradient
         self.learned["tables"] = (head.parts["tables"] / self.units).requires_grad_()
+        self.moments = {key: torch.zeros_like(head.parts["tables"]) for key in ("exp_avg", "exp_avg_sq")}
+        self._updates = 0
+        self._blended: tuple[Tensor, Tensor] | None = None
         self.head.parts |= {name: self.learned[name] for name in _RATES}
         self.demand = torch.zeros(len(head))
         self.unseen = torch.zeros(len(head), dtype=torch.bool)
@@ -115,10 +120,11 @@ class LinearFit:
         return terms
 
     @torch.no_grad()
-    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
+    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:  # noqa: ARG002
         means = self.learned["means"]
         if means.grad is not None:
             self.demand += means.grad.norm(dim=1)
+        self._update_tables(next(group["lr"] for group in optimiser.param_groups if group["name"] == "tables"))
         if progress > self.settings.refine_from:
             self.corrections.update(0.03**progress)
         sizes = self.learned["log_scales"]
@@ -134,12 +140,12 @@ class LinearFit:
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
         kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
-        counts = torch.tensor([self._relocations])
+        kept |= {f"tables/{name}": tensor for name, tensor in self.moments.items()}
         return kept | {
+            "counts": torch.tensor([self._relocations, self._updates]),
             "group": self.head.parts["group"],
             "demand": self.demand,
             "unseen": self.unseen,
-            "relocations": counts,
         }
 
     @torch.no_grad()
@@ -150,7 +156,9 @@ class LinearFit:
         self.head.parts["group"].copy_(tensors["group"])
         self.demand.copy_(tensors["demand"])
         self.unseen.copy_(tensors["unseen"])
-        self._relocations = int(tensors["relocations"])
+        for name, tensor in self.moments.items():
+            tensor.copy_(tensors[f"tables/{name}"])
+        self._relocations, self._updates = tensors["counts"].tolist()
 
     @torch.no_grad()
     def pictures(self) -> dict[str, Tensor]:
@@ -215,7 +223,11 @@ class LinearFit:
         return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
 
     def _drawn(self, codes: Tensor, frame: int, correction: Tensor, level: int) -> Image:
-        offsets = (codes[None] @ self.learned["tables"].flatten(1)).view(-1, CHANNELS) * self.units
+        with torch.no_grad():
+            blended = blend(codes, self.learned["tables"])
+        blended.requires_grad_(torch.is_grad_enabled())
+        self._blended = codes, blended
+        offsets = blended * self.units
         head = moved_pose(self.poses[frame], correction[:6])
         deviation = self.features[frame] @ self.learned["body_map"] + correction[6:]
         body = body_pose(deviation, self.head.parts["rest_pose"])
@@ -240,6 +252,14 @@ class LinearFit:
         rows, columns = self.frames.patch(frame, level, self.settings.patch_px)
         return self.perceptual(drawn[:, rows, columns], target[:, rows, columns])
 
+    def _update_tables(self, rate: float) -> None:
+        if self._blended is None or self._blended[1].grad is None:
+            return
+        codes, blended = self._blended
+        self._updates += 1
+        first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
+        adam_rank1(self.learned["tables"].data, first, second, codes, blended.grad, rate, self._updates)
+
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()
         plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
@@ -249,7 +269,7 @@ class LinearFit:
         tables.index_copy_(1, plan.dead, tables.index_select(1, plan.source))
         for tensor in rows.values():
             copy_moments(optimiser.state[tensor], plan)
-        copy_moments(optimiser.state[self.learned["tables"]], plan, axis=1)
+        copy_moments(self.moments, plan, axis=1)
         self.unseen[plan.dead] = False
         self.demand.zero_()
 

@@ -20,7 +20,9 @@ from torch import Tensor
 from avatar3d.avatar._codes import EXTRA_CODES, POSE_FEATURES, pose_features, raw_codes
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Counts, Scatter, scatter, spacing
 from avatar3d.errors import InputError
-from avatar3d.geometry import apply_pose, matrix_from_quat, project, quat_from_rotvec, quat_multiply
+from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
+from avatar3d.ops.blend import blend
+from avatar3d.ops.rig import rig
 from avatar3d.records import Camera, Capture, Gaussians, Motion, Track
 
 __all__ = ["LinearHead"]
@@ -126,30 +128,14 @@ class LinearHead:
 
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,9] at codes [K]."""
-        tables = self.parts["tables"]
-        return (codes[None] @ tables.flatten(1)).view(-1, CHANNELS)
+        return blend(codes, self.parts["tables"])
 
     def assemble(self, offsets: Tensor, world_from_head: Tensor, world_from_body: Tensor) -> Gaussians:
         """Gaussians in world space from offsets [N,9] and two rigid poses [7]."""
         parts = self.parts
-        means = parts["means"] + offsets[:, :3]
-        skin = parts["skin_logits"].sigmoid()[:, None]
-        head_quat, body_quat = world_from_head[:4], world_from_body[:4]
-        body_quat = torch.where((head_quat * body_quat).sum() < 0, -body_quat, body_quat)
-        # blend of points as one matrix product each: M_b m + w (M_h - M_b) m
-        at_body = apply_pose(world_from_body, means)
-        difference = matrix_from_quat(head_quat) - matrix_from_quat(body_quat)
-        towards_head = means @ difference.T + (world_from_head[4:] - world_from_body[4:])
-        frame_quat = body_quat + skin * (head_quat - body_quat)
-        half_turn = torch.cat([torch.ones_like(skin), 0.5 * offsets[:, 3:6]], 1)
-        return Gaussians(
-            means=at_body + skin * towards_head,
-            quats=quat_multiply(frame_quat, quat_multiply(half_turn, parts["quats"])),
-            log_scales=parts["log_scales"],
-            opacity_logits=parts["opacity_logits"],
-            colours=(parts["colours"] + offsets[:, 6:]).clamp(0, 1),
-            group=parts["group"],
-        )
+        names = ("means", "quats", "colours", "skin_logits")
+        means, quats, colours = rig(*(parts[name] for name in names), offsets, world_from_head, world_from_body)
+        return Gaussians(means, quats, parts["log_scales"], parts["opacity_logits"], colours, parts["group"])
 
     def keep(self, rows: Tensor) -> LinearHead:
         """The head with only the Gaussians `rows` [M]."""
