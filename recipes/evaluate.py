@@ -7,13 +7,14 @@ Judged are drawn frames as they leave the renderer: nothing encoded, nothing of 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from torch import Tensor
 
 from avatar3d import assets
 from avatar3d.avatars import Avatar, open_avatar
@@ -34,6 +35,7 @@ from avatar3d.store import AVATAR_SUFFIX, Work, load_capture, load_track, save_p
 _LEAD_IN_S = 5.0  # sound before the held-out part that the voice hears too
 _IN_FLIGHT = 8  # frames drawn ahead of the judging
 _DIGITS = 4
+BASELINES = ("nearest_frame", "mean_image", "warp")
 
 
 @dataclass(frozen=True)
@@ -175,63 +177,61 @@ def _productions(
     watch: Watch,
 ) -> dict[str, Any]:
     """render_fps, self_tracked, self_audio and baselines; the sheets are written on the way."""
-    start, sound = held_out.start, held_out.capture.sound
-
-    def judged(name: str, frames: Iterator[np.ndarray], pairs: Path | None = None) -> _Verdict:
-        kept = frames if pairs is None else _saved(frames, held_out, pairs / name)
-        return _judged(held_out.judge, kept, landmarker, lambda done: watch(Progress(f"eval {name}", done)))
-
-    codes = player.encode(held_out.track.motion, held_out.capture.cuts)[start:]
+    start, cuts, track = held_out.start, held_out.capture.cuts, held_out.track
+    codes = player.encode(track.motion, cuts)[start:]
     fps = player.frames_per_second(codes)
-    tracked = judged("self_tracked", player.frames(codes), settings.frames)
-    _write_sheets(run, player, codes, held_out, tracked.looks)
-    audio = None
-    if avatar.voice is not None and sound is not None:
-        motion = spoken(avatar.voice, sound, held_out.track, start, settings.seed)
-        said = player.encode(motion, held_out.capture.cuts)[start:]
-        audio = _json(judged("self_audio", player.frames(said), settings.frames))
+    shown_frames = {"self_tracked": player.frames(codes)}
+    if avatar.voice is not None and held_out.capture.sound is not None:
+        motion = spoken(avatar.voice, held_out.capture.sound, track, start, settings.seed)
+        shown_frames["self_audio"] = player.frames(player.encode(motion, cuts)[start:])
+    if settings.frames is not None:
+        shown_frames = {name: _saved(it, held_out, settings.frames / name) for name, it in shown_frames.items()}
     trivial = _baselines(held_out) if settings.baselines else {}
+    verdicts = _judged(held_out.judge, shown_frames | trivial, landmarker, watch)
+    _write_sheets(run, player, codes, held_out, verdicts["self_tracked"].looks)
+    measures = {name: _json(verdict) for name, verdict in verdicts.items()}
     return {
         "render_fps": round(fps, 1),
-        "self_tracked": _json(tracked),
-        "self_audio": audio,
-        "baselines": {name: make and _json(judged(name, make())) for name, make in trivial.items()},
+        "self_tracked": measures["self_tracked"],
+        "self_audio": measures.get("self_audio"),
+        "baselines": {name: measures.get(name) for name in BASELINES} if settings.baselines else {},
     }
 
 
-def _baselines(held_out: _HeldOut) -> dict[str, Callable[[], Iterator[np.ndarray]] | None]:
+def _baselines(held_out: _HeldOut) -> dict[str, Iterator[np.ndarray]]:
     start, wanted = held_out.start, held_out.judge.points
     frames, landmarks = held_out.capture.frames[:start], _rows(held_out.track.landmarks, 0, held_out.start)
-    makers: dict[str, Callable[[], Iterator[np.ndarray]] | None]
-    makers = {"nearest_frame": None, "mean_image": lambda: mean_image(frames, held_out.count), "warp": None}
-    if wanted is not None and landmarks.found.any():
-        driven = frames, landmarks.points, landmarks.found, wanted
-        makers |= {"nearest_frame": lambda: nearest_frame(*driven), "warp": lambda: warp(*driven)}
-    return makers
+    still = mean_image(frames, held_out.count)
+    if wanted is None or not landmarks.found.any():
+        return {"mean_image": still}
+    driven = frames, landmarks.points, landmarks.found, wanted
+    return {"nearest_frame": nearest_frame(*driven), "mean_image": still, "warp": warp(*driven)}
 
 
 def _judged(
-    judge: Judge, frames: Iterator[np.ndarray], landmarker: Landmarker, report: Callable[[float], None]
-) -> _Verdict:
-    """Draws, looks and finds faces at the same time, a few frames apart, so that memory stays small."""
-    looks: list[Look] = []
-    faces: list[Face | None] = []
-    waiting: deque[tuple[Future[Look], Future[Face | None]]] = deque()
-    finder = _Finder(landmarker)
+    judge: Judge, productions: Mapping[str, Iterator[np.ndarray]], landmarker: Landmarker, watch: Watch
+) -> dict[str, _Verdict]:
+    """Goes through all productions frame by frame; drawing, looking and finding faces overlap by a few frames."""
+    looks: dict[str, list[Look]] = {name: [] for name in productions}
+    faces: dict[str, list[Face | None]] = {name: [] for name in productions}
+    waiting: deque[tuple[str, Future[Look], Future[Face | None]]] = deque()
+    finders = {name: _Finder(landmarker) for name in productions}
 
     def settle(most: int) -> None:
         while len(waiting) > most:
-            look, face = waiting.popleft()
-            looks.append(look.result())
-            faces.append(face.result())
-            report(len(looks) / len(judge))
+            name, look, face = waiting.popleft()
+            looks[name].append(look.result())
+            faces[name].append(face.result())
 
-    with ThreadPoolExecutor(1) as eyes, ThreadPoolExecutor(1) as finding:
-        for index, made in enumerate(frames):
-            waiting.append((eyes.submit(judge.look, index, made), finding.submit(finder, made)))
-            settle(_IN_FLIGHT)
+    with ThreadPoolExecutor(1) as looking, ThreadPoolExecutor(1) as finding:
+        for index in range(len(judge)):
+            for name, frames in productions.items():
+                made = next(frames)
+                waiting.append((name, looking.submit(judge.look, index, made), finding.submit(finders[name], made)))
+                settle(_IN_FLIGHT)
+            watch(Progress("eval", (index + 1) / len(judge), f"{index + 1} of {len(judge)} frames"))
         settle(0)
-    return _Verdict(judge.figures(looks, _landmarks(faces)), looks)
+    return {name: _Verdict(judge.figures(looks[name], _landmarks(faces[name])), looks[name]) for name in productions}
 
 
 class _Finder:
@@ -269,7 +269,7 @@ def _saved(frames: Iterator[np.ndarray], held_out: _HeldOut, folder: Path) -> It
         yield made
 
 
-def _write_sheets(run: Path, player: Player, codes: Any, held_out: _HeldOut, looks: list[Look]) -> None:
+def _write_sheets(run: Path, player: Player, codes: Tensor, held_out: _HeldOut, looks: list[Look]) -> None:
     """contact.png: worst, quartiles and best by psnr_head; orbit.png: the median frame from other sides."""
     judged_by = np.array([look.psnr_full if np.isnan(look.psnr_head) else look.psnr_head for look in looks])
     order = judged_by.argsort(kind="stable")

@@ -69,16 +69,22 @@ class Look:
 
 @dataclass(frozen=True)
 class _Real:
-    """What is kept of a real frame between productions."""
+    """What every production's look at a real frame shares."""
 
+    index: int
+    frame: np.ndarray  # [H,W,3] uint8
+    moments: picture.SsimSide
     regions: Regions | None
-    laplacian: float
-    head: list[Tensor] | None  # LPIPS features
-    lips: list[Tensor] | None
+    laplacian: float = 0.0
+    head: list[Tensor] | None = None  # LPIPS features
+    lips: list[Tensor] | None = None
 
 
 class Judge:
-    """Holds what depends on the real frames only, so that several productions are judged cheaply.
+    """Compares productions with the same real frames.
+
+    What depends on a real frame only is kept until a look at another frame: show it all productions' frames of one
+    moment before those of the next, and each real frame is worked on once, in memory that does not grow.
 
     Args:
         frames: [T,H,W,3] uint8, at least 11 px a side; may be a memory map.
@@ -91,30 +97,29 @@ class Judge:
         self.frames, self.landmarks, self.shots, self.lpips = frames, landmarks, shots, lpips
         self.points = _nearest_found(landmarks)
         self.iod_px = motion.eye_distance(self.points) if self.points is not None else np.nan
-        self._real: dict[int, _Real] = {}
+        self._real: _Real | None = None
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def look(self, index: int, made: np.ndarray) -> Look:
-        """The picture figures of one made frame [H,W,3] uint8, against real frame `index`. Safe in threads.
+        """The picture figures of one made frame [H,W,3] uint8, against real frame `index`.
 
         Raises:
             ValueError: the frame has another size.
         """
-        real = np.asarray(self.frames[index])
-        if made.shape != real.shape or made.dtype != np.uint8:
-            raise ValueError(f"made: uint8 {real.shape} expected, got {made.dtype} {made.shape}")
-        kept = self._kept(index, real)
-        error = picture.squared_error(made, real)
-        likeness = picture.ssim_map(picture.ssim_side(made), picture.ssim_side(real))
+        real = self._shared(index)
+        if made.shape != real.frame.shape or made.dtype != np.uint8:
+            raise ValueError(f"made: uint8 {real.frame.shape} expected, got {made.dtype} {made.shape}")
+        error = picture.squared_error(made, real.frame)
+        likeness = picture.ssim_map(picture.ssim_side(made), real.moments)
         whole = picture.psnr(error.mean()), float(likeness.mean())
-        regions = kept.regions
+        regions = real.regions
         if regions is None:
             return Look(psnr_full=whole[0], ssim_full=whole[1])
         head = picture.ssim_in(likeness, regions.head_box)
         lips = regions.lips_box.cut(error)
-        lpips_head, lpips_lips = self._lpips(kept, made)
+        lpips_head, lpips_lips = self._lpips(real, made)
         return Look(
             psnr_full=whole[0],
             psnr_head=_psnr_of(error[regions.head]),
@@ -127,7 +132,7 @@ class Judge:
             mouth_error=float(error[regions.mouth].sum()),
             mouth_px=int(regions.mouth.sum()),
             laplacian=picture.sharpness(made, regions.head),
-            laplacian_real=kept.laplacian,
+            laplacian_real=real.laplacian,
         )
 
     def figures(self, looks: list[Look], landmarks: Landmarks) -> Figures:
@@ -158,17 +163,19 @@ class Judge:
             found=float(made.found.mean()),
         )
 
-    def _kept(self, index: int, real: np.ndarray) -> _Real:
-        if index not in self._real:
-            self._real[index] = self._prepare(index, real)
-        return self._real[index]
+    def _shared(self, index: int) -> _Real:
+        if self._real is None or self._real.index != index:
+            self._real = self._prepare(index)
+        return self._real
 
-    def _prepare(self, index: int, real: np.ndarray) -> _Real:
+    def _prepare(self, index: int) -> _Real:
+        real = np.asarray(self.frames[index])
+        moments = picture.ssim_side(real)
         if self.points is None:
-            return _Real(None, 0.0, None, None)
+            return _Real(index, real, moments, None)
         regions = find_regions(self.points[index], *real.shape[:2])
         head, lips = self._features(regions, real)
-        return _Real(regions, picture.sharpness(real, regions.head), head, lips)
+        return _Real(index, real, moments, regions, picture.sharpness(real, regions.head), head, lips)
 
     def _features(self, regions: Regions, frame: np.ndarray) -> tuple[list[Tensor] | None, list[Tensor] | None]:
         if self.lpips is None:
@@ -180,11 +187,11 @@ class Judge:
                 self.lpips.features(_tensor(_resized(lips))) if lips.size else None,
             )
 
-    def _lpips(self, kept: _Real, made: np.ndarray) -> tuple[float, float]:
-        if self.lpips is None or kept.regions is None:
+    def _lpips(self, real: _Real, made: np.ndarray) -> tuple[float, float]:
+        if self.lpips is None or real.regions is None:
             return np.nan, np.nan
-        head, lips = self._features(kept.regions, made)
-        return self._distance(kept.head, head), self._distance(kept.lips, lips)
+        head, lips = self._features(real.regions, made)
+        return self._distance(real.head, head), self._distance(real.lips, lips)
 
     def _distance(self, real: list[Tensor] | None, made: list[Tensor] | None) -> float:
         if self.lpips is None or real is None or made is None:
