@@ -76,13 +76,18 @@ class Steadiness:
 
     acceleration: np.ndarray  # [6] variance of the head's own second differences
     noise: np.ndarray  # [6] variance of the poses' error
+    information: np.ndarray  # [6,6] what one frame's landmarks say of its pose: the mean of their normal equations
 
 
-def measure_steadiness(poses: Poses, known: np.ndarray, cuts: tuple[int, ...]) -> Steadiness:
+def measure_steadiness(poses: Poses, matrix: Tensor, known: np.ndarray, cuts: tuple[int, ...]) -> Steadiness:
     """Tells motion from noise by how second differences of unsmoothed poses agree from frame to frame.
 
     White noise of variance n has second differences with autocovariances 6n, -4n, n; a head's own accelerations (a)
     last longer than two frames and add a, ra, ra. So n = (c2 - c1) / 5 and a = c0 - 6n.
+
+    Args:
+        matrix: [T,6,6] of `pose_normals`.
+        known: [T] the frames to learn from.
     """
     lagged: list[list[np.ndarray]] = [[], [], []]
     for shot in shots(len(known), cuts):
@@ -96,7 +101,8 @@ def measure_steadiness(poses: Poses, known: np.ndarray, cuts: tuple[int, ...]) -
             products.append((bend[:last] * bend[lag:])[both])
     c0, c1, c2 = (np.concatenate(products).mean(0) for products in lagged)
     noise = np.clip((c2 - c1) / 5, 1e-3 * c0, None)
-    return Steadiness(np.clip(c0 - 6 * noise, _LEAST_MOTION * c0, None), noise)
+    information = matrix[torch.from_numpy(known)].mean(0).numpy()
+    return Steadiness(np.clip(c0 - 6 * noise, _LEAST_MOTION * c0, None), noise, information)
 
 
 def smoothing_step(
@@ -119,13 +125,12 @@ def smoothing_step(
 
     The second difference of rotation is that of relative rotations, so it holds for a head turned any way.
     """
-    rows = torch.from_numpy(known)
-    typical = matrix[rows].mean(0)
     # what one pose component is worth once the others are free, against how far it is really off
-    trust = 1 / torch.linalg.inv(typical).diagonal().numpy() * steadiness.noise
+    trust = steadiness.noise / np.linalg.inv(steadiness.information).diagonal()
     scale = steadiness.acceleration * (_TAILS - 2) / _TAILS
     matrix, vector = matrix.clone(), vector.clone()
-    matrix[~rows], vector[~rows] = torch.diag(typical.diagonal() * _HOLD), 0.0
+    lost = torch.from_numpy(~known)
+    matrix[lost], vector[lost] = torch.from_numpy(np.diag(steadiness.information.diagonal() * _HOLD)), 0.0
     steps = []
     for shot in shots(len(poses), cuts):
         bend = _accelerations(poses[shot]) if shot.stop - shot.start >= 3 else np.zeros((0, 6))

@@ -210,11 +210,12 @@ def _solve_all(
     errors = _residuals(fit, seen, every_pose, every_code, found)
     usable = found & (errors < _OUTLIER * np.median(errors[found & training]))
     usable &= ~_jumps(every_pose.translation.numpy(), usable, cuts)
-    steadiness = measure_steadiness(every_pose, usable & training, cuts)
-    every_pose = bridged_poses(every_pose, usable, cuts)
     every_code = torch.from_numpy(bridged(every_code.numpy(), usable, cuts))
     known = torch.from_numpy(usable)
     weights = fit.scene.bone + _EVERYWHERE
+    matrix, _ = pose_normals(seen, fit.rig, every_code, every_pose, fit.focal, weights)
+    steadiness = measure_steadiness(every_pose, matrix, usable & training, cuts)
+    every_pose = bridged_poses(every_pose, usable, cuts)
     for _ in range(3):
         for _ in range(2):
             matrix, vector = pose_normals(seen, fit.rig, every_code, every_pose, fit.focal, weights)

@@ -20,4 +20,4 @@ def triangles_within(triangles: np.ndarray, loop: Iterable[int]) -> np.ndarray:
     The canonical mesh closes the mouth and the eyes; these are the triangles that do so when `loop` is the inner lips
     or an eye.
     """
-    return np.isin(triangles, list(loop)).all(-1)
+    return np.all(np.isin(triangles, list(loop)), axis=-1)
