@@ -64,7 +64,7 @@ def _table() -> np.ndarray:
     )
     half = _unit(_unit(_KEY) + np.array([0.0, 0.0, 1.0]))
     toward = (normal @ half).clip(0, 1)[..., None]
-    highlight = 0.18 * toward**16 + 1.1 * toward**110
+    highlight = 0.16 * toward**16 + 1.0 * toward**120
     return np.concatenate([diffuse, highlight], -1).astype(np.float32).reshape(-1, 4)
 
 

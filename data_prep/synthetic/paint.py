@@ -145,14 +145,16 @@ class FacePainter:
         self._lay(self._line(upper[:4], 6, 4, up=4), (0.09, 0.055, 0.05), 0.6)
         self._lay(self._line((outer, *LOWER_LID[side], inner), 5, 2.5, up=-2), skin * [0.52, 0.36, 0.36], 0.55)
         wet = self._mask(lambda pen: pen.polygon(self._corners((RIGHT_EYE, LEFT_EYE)[side]), 255), 5)[..., 0]
-        self.gloss += 0.3 * wet
+        self.gloss += 0.06 * wet
 
     def _brow(self, side: int) -> None:
         upper, lower = (self._texel[list(row)] for row in _BROWS[side])
         middle, half = 0.5 * (upper + lower) - [0, 4], _BROW_HALF_HEIGHT * (lower - upper)
         outline = [(float(x), float(y)) for x, y in np.concatenate([middle - half, (middle + half)[::-1]])]
         hair = self._palette.hair
-        self._lay(self._mask(lambda pen: pen.polygon(outline, 255), 6), hair, 0.62)
+        grown = self._mask(lambda pen: pen.polygon(outline, 255), 6)
+        self._lay(grown, hair, 0.62)
+        self.gloss *= 1 - 0.8 * grown[..., 0]
         strokes = [self._stroke(middle, half) for _ in range(280)]
 
         def draw(pen: ImageDraw.ImageDraw) -> None:

@@ -144,7 +144,7 @@ def _eye(u: np.ndarray, v: np.ndarray, rng: np.random.Generator, iris: np.ndarra
     in_iris = _smoothstep((_IRIS_RAD + 0.03 - angle) / 0.06)[..., None]
     in_pupil = _smoothstep((_PUPIL_RAD + 0.03 - angle) / 0.05)[..., None]
     colour = white + in_iris * (disc - white)
-    return _with_gloss(colour + in_pupil * (0.02 - colour), 0.9)
+    return _with_gloss(colour + in_pupil * (0.02 - colour), 0.6)  # wet: the lamp is mirrored in it
 
 
 def _teeth(u: np.ndarray, v: np.ndarray, _rng: np.random.Generator) -> np.ndarray:
