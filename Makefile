@@ -26,11 +26,15 @@ demo: install
 test: install
 	$(BIN)/python -m pytest
 
+# mypy and lint-imports read folders, not the installed mapping: they get the package as a wheel would lay it out
+TREE := build/tree
 check: install
 	$(BIN)/ruff format --check .
 	$(BIN)/ruff check .
-	$(BIN)/mypy
-	$(BIN)/lint-imports
+	rm -rf $(TREE) && mkdir -p $(TREE) && cp -r avatar3d $(TREE)/avatar3d
+	cp -r data_prep viewer recipes $(TREE)/avatar3d/
+	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p avatar3d
+	cd $(TREE) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
 
 bench: install
 	$(BIN)/avatar3d bench splat --json benchmarks.json

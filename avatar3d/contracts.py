@@ -45,8 +45,13 @@ class Draw(Protocol):
 class Head(Saved, Protocol):
     """A drivable head. `encode` once per motion, `pose` once per frame."""
 
-    camera: Camera  # the camera that filmed the capture
-    background: Tensor  # [H,W,3] 0..1, the room as seen by that camera
+    @property
+    def camera(self) -> Camera:
+        """The camera that filmed the capture."""
+
+    @property
+    def background(self) -> Tensor:
+        """[H,W,3] 0..1, the room as seen by that camera."""
 
     def encode(self, motion: Motion) -> Tensor:
         """One row per frame of everything `pose` needs: [T,P]."""
