@@ -161,6 +161,17 @@ class Work:
         path.unlink(missing_ok=True)
         return keys
 
+    def forget_training(self) -> None:
+        """Removes the checkpoints of every run, so that training begins anew; a run's stage bears its folder's name."""
+        runs = [path for path in (self.path / "runs").glob("*") if path.is_dir()]
+        for run in runs:
+            for checkpoint in run.glob("checkpoint*"):
+                checkpoint.unlink()
+        kept = self.forget()
+        for run in runs:
+            kept.pop(run.name, None)
+        write_json(self.path / "stages.json", kept)
+
 
 def save_sound(path: Path, sound: Sound) -> None:
     """Writes 16-bit PCM."""

@@ -19,7 +19,7 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.recipes._clock import Clock
 from avatar3d.records import Capture, Landmarks, Track, Watch, unwatched
-from avatar3d.store import Work, file_hash, key_of, load_track, read_json, save_track, sweep
+from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
 
 
 @dataclass(frozen=True)
@@ -69,6 +69,18 @@ def prepare(
     done = Prepared(work, taken, followed, figures)
     reported(done, "report", figures["quality"])
     return done
+
+
+def reopened(work: Work) -> Prepared:
+    """What `prepare` wrote to a work folder earlier.
+
+    Raises:
+        InputError: it is not there, or not whole.
+    """
+    taken, followed = load_capture(work), load_track(work)
+    if taken.masks is None or taken.background is None:
+        raise InputError(f"{work.path}: not prepared to the end", "run `avatar3d prepare` with the video again")
+    return Prepared(work, taken, followed, _figures(work, taken, followed) | {"seconds": Clock(work).costs["seconds"]})
 
 
 def reported(prepared: Prepared, stage: str, figures: dict[str, Any]) -> Path:

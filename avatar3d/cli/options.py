@@ -54,7 +54,7 @@ class Create(Verb):
     consent: str = "not stated"
     """A statement of the filmed person's consent, kept in the avatar's avatar.json as it is given here."""
     budget_s: Annotated[float | None, arg(metavar="SECONDS")] = None
-    """Training time of the head in s (default: the preset's)."""
+    """Training time of the head in s, and at most of the voice (default: the preset's)."""
     seed: int = 0
     """Start of all random numbers."""
     restart: bool = False
@@ -66,11 +66,7 @@ class Create(Verb):
         settings = create.CreateSettings(
             self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
         )
-        figures = create.create(self.video, self.out, settings, out.watch)
-        _warn(out, figures)
-        out.table(create.summary(figures))
-        out.say(f"next: avatar3d eval {self.out}, or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4")
-        return figures
+        return _told(out, create.create(self.video, self.out, settings, out.watch), self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -96,6 +92,37 @@ class Prepare(Verb):
         out.table(prepare.summary(prepared.figures))
         out.say(f"look at {prepared.work.report}, then: avatar3d train {self.out}")
         return prepared.figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Train(Verb):
+    """Make the avatar of a work folder that `prepare` has written: head, voice, sample and report."""
+
+    work: Positional[Annotated[Path, arg(metavar="DIR")]]
+    """The work folder."""
+    preset: Preset = "standard"
+    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
+    budget_s: Annotated[float | None, arg(metavar="SECONDS")] = None
+    """Training time of the head in s, and at most of the voice (default: the preset's)."""
+    sample: OptionalFile = None
+    """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
+    name: OptionalText = None
+    """The avatar's name (default: the video's)."""
+    consent: str = "not stated"
+    """A statement of the filmed person's consent, kept in the avatar's avatar.json as it is given here."""
+    seed: int = 0
+    """Start of all random numbers."""
+    restart: bool = False
+    """Train anew instead of continuing."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import create
+        from avatar3d.store import Work
+
+        settings = create.CreateSettings(
+            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
+        )
+        return _told(out, create.create_from(Work(self.work), settings, out.watch), self.work)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -171,7 +198,7 @@ class Demo(Verb):
     size: Literal[128, 256, 384, 512] = 256
     """Side of the film's frames in px."""
     budget_s: Annotated[float, arg(metavar="SECONDS")] = 75.0
-    """Training time of the head in s."""
+    """Training time of the head in s, and at most of the voice."""
     person: int = 0
     """Which made-up person."""
     seed: int = 0
@@ -233,6 +260,15 @@ class Assets(Verb):
         return figures
 
 
+def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
+    from avatar3d.recipes.create import summary
+
+    _warn(out, figures)
+    out.table(summary(figures))
+    out.say(f"next: avatar3d eval {work}, or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4")
+    return figures
+
+
 def _warn(out: Output, figures: dict[str, Any]) -> None:
     for warning in figures.get("warnings", []):
         out.note(f"avatar3d: note: {warning}")
@@ -241,6 +277,7 @@ def _warn(out: Output, figures: dict[str, Any]) -> None:
 VERBS: dict[str, type[Verb]] = {
     "create": Create,
     "prepare": Prepare,
+    "train": Train,
     "talk": Talk,
     "eval": Eval,
     "demo": Demo,

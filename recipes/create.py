@@ -1,0 +1,241 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avatar3d create`: from a video to a talking avatar, a sample of it and a report, in one command."""
+
+from __future__ import annotations
+
+import datetime
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from avatar3d import assets, media
+from avatar3d.avatars import Avatar, save_avatar
+from avatar3d.choose import choose
+from avatar3d.errors import InputError
+from avatar3d.recipes._clock import Clock
+from avatar3d.recipes._text import size_mb
+from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened, reported
+from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
+from avatar3d.recipes.train import PRESETS, TrainSettings, train
+from avatar3d.recipes.voice import VoiceSettings, train_voice
+from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
+from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
+from avatar3d.talk import show
+
+SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
+CLIP_S = 60.0  # of the person's own movement, kept in the avatar
+
+
+@dataclass(frozen=True)
+class CreateSettings:
+    """How an avatar is made."""
+
+    preset: str = "standard"
+    sample: Path | None = None  # speech; None: the end of the video's own sound
+    name: str | None = None  # None: the video's
+    consent: str = "not stated"
+    budget_s: float | None = None  # training time of the head, s; None: the preset's
+    seed: int = 0
+    restart: bool = False
+
+
+def create(
+    video: Path, out: Path, settings: CreateSettings = CreateSettings(), watch: Watch = unwatched
+) -> dict[str, Any]:
+    """Does every stage whose inputs have changed.
+
+    Returns:
+        JSON values: those of `prepare`, "preset", "head" and "voice" (how they were trained), "avatar", "sample" and
+        "report" (paths), "avatar_mb", "seconds" per stage, "peak_rss_mb", "wall_s" of this run.
+
+    Raises:
+        InputError: the video, the sample or the folder cannot be used; nothing is left half-written.
+    """
+    started = time.perf_counter()
+    _check_name(settings.name)
+    speech = None if settings.sample is None else _speech(settings.sample)  # refused now, not after minutes
+    prepared = prepare(video, out, PrepareSettings(restart=settings.restart), watch)
+    return _made(prepared, speech, settings, started, watch)
+
+
+def create_from(work: Work, settings: CreateSettings = CreateSettings(), watch: Watch = unwatched) -> dict[str, Any]:
+    """As `create`, of a folder that `prepare` has written."""
+    started = time.perf_counter()
+    _check_name(settings.name)
+    speech = None if settings.sample is None else _speech(settings.sample)
+    return _made(reopened(work), speech, settings, started, watch)
+
+
+def _made(
+    prepared: Prepared, speech: Sound | None, settings: CreateSettings, started: float, watch: Watch
+) -> dict[str, Any]:
+    """Head, voice, avatar, sample and report."""
+    work, clock = prepared.work, Clock(prepared.work)
+    if settings.restart:
+        work.forget_training()
+    warnings = [*prepared.figures["warnings"], *_without_judge(watch)]
+    with clock.timed("head"):
+        head, head_figures = train(work, _head_training(settings), watch)
+    with clock.timed("voice"):
+        voice, voice_figures = train_voice(work, _voice_training(settings), watch)
+    warnings += [] if voice else [f"no voice: {voice_figures['why']}; the sample repeats the person's own movement"]
+    described = about(prepared, settings)
+    avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
+    folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
+    sample = work.path / f"{described['name']}_sample.mp4"
+    with clock.timed("avatar"):
+        _written(work, folder, avatar)
+    with clock.timed("sample"):
+        _sampled(prepared, avatar, sample, speech, settings, watch)
+    trained = {"preset": settings.preset, "head": head_figures, "voice": voice_figures}
+    report = reported(prepared, "final report", prepared.figures["quality"] | trained)
+    return {
+        **prepared.figures,
+        **trained,
+        "warnings": warnings,
+        "avatar": str(folder),
+        "sample": str(sample),
+        "report": str(report),
+        "avatar_mb": size_mb(folder),
+        **clock.costs,
+        "wall_s": round(time.perf_counter() - started, 1),
+    }
+
+
+def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
+    """What to look at, and the figures that a person wants to see first."""
+    return [
+        ("avatar", f"{figures['avatar']} ({figures['avatar_mb']} MB)"),
+        ("sample", figures["sample"]),
+        ("report", figures["report"]),
+        ("video", f"{figures['frames']} frames of {figures['size_px']} px"),
+        ("landmark error px", figures["quality"]["landmark_rms_px"]),
+        *((f"{stage} s", round(seconds, 1)) for stage, seconds in figures["seconds"].items()),
+        ("this run s", figures["wall_s"]),
+        ("peak memory MB", figures["peak_rss_mb"]),
+    ]
+
+
+def about(prepared: Prepared, settings: CreateSettings) -> dict[str, Any]:
+    """What avatar.json says about where the avatar comes from."""
+    taken = read_json(prepared.work.capture_json)
+    video = taken["source"]["name"]
+    return {
+        "name": settings.name or Path(video).stem,
+        "preset": settings.preset,
+        "consent": settings.consent,
+        "provenance": {
+            "video": video,
+            "video_sha256": taken["source_hash"],
+            "frames": len(prepared.capture.frames),
+            "made_utc": datetime.datetime.now(datetime.UTC).isoformat(timespec="seconds"),
+        },
+        "licences": {
+            "avatar": "what the filmed person and the maker of the avatar agree on; see consent",
+            "program": "Apache-2.0",
+            "face model, of whose mesh the rig is made": assets.ASSETS[assets.FACE_LANDMARKER].licence,
+        },
+    }
+
+
+def steady_clip(track: Track, cuts: tuple[int, ...], longest_s: float = CLIP_S) -> Motion:
+    """The longest stretch of the capture's motion without a cut or an untrusted frame, at most `longest_s`."""
+    frames = len(track.motion)
+    usable = track.confidence > 0
+    starts = np.zeros(frames + 1, bool)
+    starts[[0, *cuts, frames]] = True
+    # a stretch begins at a cut, and wherever trust begins or ends
+    starts[1:frames] |= usable[1:] != usable[:-1]
+    edges = np.flatnonzero(starts)
+    lengths = np.diff(edges) * usable[edges[:-1]]
+    longest = int(lengths.argmax())
+    first = int(edges[longest])
+    return track.motion[first : first + min(int(lengths[longest]), round(longest_s * track.motion.fps))]
+
+
+def _check_name(name: str | None) -> None:
+    if name is not None and (not name or Path(name).name != name or name in (".", "..")):
+        raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
+
+
+def _speech(path: Path) -> Sound:
+    speech = media.sound(path, SOUND_RATE)
+    if speech is None or not frame_count(speech):
+        raise InputError(f"{path}: no sound in this file", "give a file with speech")
+    return speech
+
+
+def _without_judge(watch: Watch) -> list[str]:
+    """Fetches the weights by which training sees sharpness; it goes on without them, less well."""
+    try:
+        assets.find(assets.LPIPS_ALEX, watch)
+    except InputError as error:
+        return [f"the head will be less sharp: {error}"]
+    return []
+
+
+def _head_training(settings: CreateSettings) -> TrainSettings:
+    if settings.preset not in PRESETS:
+        raise InputError(f"no preset named {settings.preset!r}", f"choose one of: {', '.join(PRESETS)}")
+    preset = PRESETS[settings.preset]
+    budget_s = preset.budget_s if settings.budget_s is None else settings.budget_s
+    return replace(preset, budget_s=budget_s, seed=settings.seed)
+
+
+def _voice_training(settings: CreateSettings) -> VoiceSettings:
+    usual = VoiceSettings(seed=settings.seed)
+    return usual if settings.budget_s is None else replace(usual, budget_s=min(usual.budget_s, settings.budget_s))
+
+
+def _written(work: Work, folder: Path, avatar: Avatar) -> None:
+    """Writes the avatar folder unless it stands there, whole, made of the same head, voice and description."""
+    lasting = {key: value for key, value in avatar.about.items() if key != "provenance"}
+    key = key_of("avatar", work.key("head"), work.key("voice"), lasting)
+    if work.key("avatar") == key and _whole(folder):
+        return
+    save_avatar(folder, avatar)
+    work.finish("avatar", key)
+
+
+def _whole(folder: Path) -> bool:
+    try:
+        AvatarFolder(folder).read_manifest()
+    except InputError:
+        return False
+    return True
+
+
+def _sampled(
+    prepared: Prepared, avatar: Avatar, out: Path, speech: Sound | None, settings: CreateSettings, watch: Watch
+) -> None:
+    """Writes the sample: the avatar saying the speech or the end of the video's sound, or moving as in the video."""
+    work, capture = prepared.work, prepared.capture
+    spoken = None if settings.sample is None else file_hash(settings.sample)
+    key = key_of("sample", work.key("avatar"), spoken, settings.seed)
+    if work.key("sample") == key and out.is_file():
+        return
+    if avatar.voice is None:
+        _reenacted(avatar, prepared, out, watch)
+    else:
+        say(avatar, speech or _own_end(capture), out, TalkSettings(seed=settings.seed), watch)
+    work.finish("sample", key)
+
+
+def _own_end(capture: Capture) -> Sound:
+    assert capture.sound is not None  # there would be no voice without it
+    return Sound(capture.sound.samples[-round(SAMPLE_S * capture.sound.rate) :], capture.sound.rate)
+
+
+def _reenacted(avatar: Avatar, prepared: Prepared, out: Path, watch: Watch) -> None:
+    """The head in the person's own last movements, for want of a voice."""
+    motion = prepared.track.motion
+    motion = motion[slice(max(len(motion) - round(SAMPLE_S * motion.fps), 0), len(motion))]
+    camera = avatar.head.camera
+    with media.VideoWriter(out, camera.width, camera.height, motion.fps) as writer:
+        for index, frame in enumerate(show(avatar.head, choose("avatar3d.render", "native")(), motion)):
+            writer.write(frame)
+            watch(Progress("sample", (index + 1) / len(motion)))

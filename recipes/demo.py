@@ -1,0 +1,140 @@
+# SPDX-License-Identifier: Apache-2.0
+"""`avatar3d demo`: the whole path without a video: a made-up person is filmed, becomes an avatar and says new words."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from avatar3d import assets, media
+from avatar3d.data_prep.synthetic import Person, film, speech_sample, write_video
+from avatar3d.face.canonical import load_canonical
+from avatar3d.recipes._text import sections
+from avatar3d.recipes.create import CreateSettings, create
+from avatar3d.recipes.evaluate import EvalSettings, evaluate, table
+from avatar3d.records import Watch, unwatched
+from avatar3d.store import Work, key_of, save_sound, sweep
+
+GIF_FPS = 12.5
+GIF_S = 6.0
+NAME = "talker"
+_VERSION = 1  # of the film: a change of what is drawn must not be mistaken for what an earlier version drew
+
+
+@dataclass(frozen=True)
+class DemoSettings:
+    """What the demo films and how long it trains."""
+
+    seconds: float = 24.0  # length of the film
+    size: int = 256  # px, side of the film's frames
+    speech_s: float = 8.0  # length of the new text
+    budget_s: float = 75.0  # training time of the head
+    person: int = 0  # which made-up person
+    seed: int = 0
+    restart: bool = False
+
+
+@dataclass(frozen=True)
+class DemoFiles:
+    """What the demo leaves in its folder."""
+
+    folder: Path
+
+    @property
+    def film(self) -> Path:
+        return self.folder / f"{NAME}.mp4"
+
+    @property
+    def speech(self) -> Path:
+        return self.folder / "new_words.wav"
+
+    @property
+    def work(self) -> Work:
+        return Work(self.folder / "work")
+
+    @property
+    def sample(self) -> Path:
+        return self.work.path / f"{NAME}_sample.mp4"
+
+    @property
+    def gif(self) -> Path:
+        return self.folder / f"{NAME}_says_new_words.gif"
+
+    @property
+    def sheet(self) -> Path:
+        return self.work.run(NAME) / "contact.png"
+
+
+def demo(out: Path, settings: DemoSettings = DemoSettings(), watch: Watch = unwatched) -> dict[str, Any]:
+    """Films a made-up person, makes an avatar of the film, has it say new words, and judges it on unseen frames.
+
+    Returns:
+        JSON values: "create" and "eval" (what those recipes return), "seconds" per part, "open" (files to look at).
+    """
+    files = DemoFiles(out)
+    seconds: dict[str, float] = {}
+    started = time.perf_counter()
+
+    def lap(part: str) -> None:
+        seconds[part] = round(time.perf_counter() - started - sum(seconds.values()), 1)
+
+    _filmed(files, settings, watch)
+    lap("film")
+    made = create(files.film, files.work.path, _creation(files, settings), watch)
+    lap("create")
+    _animated(files.sample, files.gif)
+    judged = evaluate(files.work, EvalSettings(seed=settings.seed), watch)
+    lap("judge")
+    seconds["all"] = round(time.perf_counter() - started, 1)
+    return {
+        "create": made,
+        "eval": judged,
+        "seconds": seconds,
+        "open": [str(path) for path in (files.gif, files.sample, files.sheet, files.work.report)],
+    }
+
+
+def report(figures: Mapping[str, Any]) -> str:
+    """The figures of `demo` as text."""
+    seconds = figures["create"]["seconds"] | {f"demo: {part}": spent for part, spent in figures["seconds"].items()}
+    return "\n\n".join(
+        [
+            table(figures["eval"]),
+            sections({"seconds": seconds.items(), "memory": [("peak MB", figures["create"]["peak_rss_mb"])]}),
+            "open " + ", ".join(figures["open"]),
+        ]
+    )
+
+
+def _creation(files: DemoFiles, settings: DemoSettings) -> CreateSettings:
+    return CreateSettings(
+        preset="quick",
+        sample=files.speech,
+        name=NAME,
+        consent="not needed: the person does not exist",
+        budget_s=settings.budget_s,
+        seed=settings.seed,
+        restart=settings.restart,
+    )
+
+
+def _filmed(files: DemoFiles, settings: DemoSettings, watch: Watch) -> None:
+    """Writes the film and the speech of new words, unless those of the same settings stand there."""
+    about = Work(files.folder)
+    key = key_of("film", _VERSION, settings.seconds, settings.size, settings.speech_s, settings.person, settings.seed)
+    if about.key("film") == key and files.film.is_file() and files.speech.is_file():
+        return
+    files.folder.mkdir(parents=True, exist_ok=True)
+    sweep(files.folder)
+    person = Person(load_canonical(assets.find(assets.FACE_LANDMARKER, watch)), settings.person)
+    write_video(files.film, film(person, settings.seconds, settings.size, settings.seed, watch=watch))
+    save_sound(files.speech, speech_sample(settings.speech_s, settings.seed + 1, person.voice))
+    about.finish("film", key)
+
+
+def _animated(video: Path, gif: Path) -> None:
+    frames = media.frames(video, GIF_FPS)
+    media.write_gif(gif, (frame for _, frame in zip(range(round(GIF_S * GIF_FPS)), frames, strict=False)), GIF_FPS)
