@@ -2,7 +2,7 @@
 // Sixteen floats at a time, whatever the machine. One of three bodies is compiled in: AVX-512 (one register), AVX2 (two
 // registers) or the compiler's own vectors (anything else). The rest of the kernels is written once on top of it.
 //
-// Vec: load, store, + - * /, muladd, min, max, sqrt, exp2, log2, reciprocal, select, keep, transpose, ...
+// Vec: load, store, + - * /, muladd, min, max, sqrt, exp2_each, log2, reciprocal, select, keep, transpose, ...
 // Mask: & | and-not, bits, any.
 #pragma once
 
@@ -15,9 +15,6 @@ namespace avatar3d {
 inline namespace simd {
 
 constexpr int kLanes = 16;
-
-// 2^f on [0,1), relative error 7.5e-8 before rounding (least squares with reweighting towards equal ripple)
-constexpr float kExp2[6] = {1.8775766e-3f, 8.9893397e-3f, 5.5826318e-2f, 2.4015361e-1f, 6.9315308e-1f, 9.9999994e-1f};
 
 }  // namespace simd
 }  // namespace avatar3d
@@ -39,6 +36,28 @@ A3D_INLINE Vec clamp(Vec x, Vec low, Vec high) { return min(max(x, low), high); 
 A3D_INLINE Vec abs(Vec x) { return max(x, -x); }
 A3D_INLINE bool any(Mask m) { return bits(m) != 0; }
 
+// 2^f on [0,1), relative error 7.5e-8 before rounding (least squares, reweighted towards equal ripple)
+constexpr float kExp2[6] = {1.8775766e-3f, 8.9893397e-3f, 5.5826318e-2f, 2.4015361e-1f, 6.9315308e-1f, 9.9999994e-1f};
+
+// 2^x of kCount vectors in place, step by step over all of them: one alone would wait for itself at every step.
+template <int kCount>
+A3D_INLINE void exp2_each(Vec* x) {
+  Vec f[kCount], p[kCount];
+#pragma GCC unroll 8
+  for (int j = 0; j < kCount; ++j) x[j] = exp2_limited(x[j]);
+#pragma GCC unroll 8
+  for (int j = 0; j < kCount; ++j) f[j] = fraction(x[j]);
+#pragma GCC unroll 8
+  for (int j = 0; j < kCount; ++j) p[j] = muladd(Vec(kExp2[0]), f[j], Vec(kExp2[1]));
+#pragma GCC unroll 8
+  for (int k = 2; k < 6; ++k) {
+#pragma GCC unroll 8
+    for (int j = 0; j < kCount; ++j) p[j] = muladd(p[j], f[j], Vec(kExp2[k]));
+  }
+#pragma GCC unroll 8
+  for (int j = 0; j < kCount; ++j) x[j] = times_exp2_floor(p[j], x[j]);
+}
+
 // log2 of positive normal numbers, error below 2e-7: log2(2^e m) = e + 2 log2(e) atanh((m - 1) / (m + 1)), m in [.75,1.5)
 A3D_INLINE Vec log2(Vec x) {
   Vec exponent, mantissa;
@@ -57,14 +76,15 @@ A3D_INLINE void store_block(float* p, ptrdiff_t stride, Vec a) {
   to_quarters(a, p, p + stride, p + 2 * stride, p + 3 * stride);
 }
 
-// For each bit b of 0..15: the indices first + lane whose mask has bit b, appended to lists[b*stride + lengths[b] ...].
-// Up to 16 entries behind the end of each list are overwritten.
-#ifndef A3D_APPEND_BY_BIT
-A3D_INLINE void append_by_bit(const uint32_t* masks, uint32_t first, uint32_t* lists, size_t stride, int* lengths) {
-  for (int lane = 0; lane < kLanes; ++lane) {
-    for (uint32_t m = masks[lane]; m; m &= m - 1) {
+// For each bit b of 0..15: the places < n of the masks that have it, in order, at lists[b*stride ...]; lengths[b] of them.
+// masks[n .. n+15] are 0. Up to 16 entries behind the end of each list are overwritten.
+#ifndef A3D_LISTS_BY_BIT
+A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size_t stride, int* lengths) {
+  for (int b = 0; b < 16; ++b) lengths[b] = 0;
+  for (int i = 0; i < n; ++i) {
+    for (uint32_t m = masks[i]; m; m &= m - 1) {
       const int b = __builtin_ctz(m);
-      lists[b * stride + lengths[b]++] = first + lane;
+      lists[b * stride + lengths[b]++] = static_cast<uint32_t>(i);
     }
   }
 }

@@ -50,15 +50,14 @@ A3D_INLINE Vec keep(Mask m, Vec x) { return {_mm256_and_ps(m.a, x.a), _mm256_and
 A3D_INLINE Vec muladd_where(Mask m, Vec x, Vec y, Vec z) { return muladd(keep(m, x), y, z); }
 A3D_INLINE Vec reciprocal(Vec x) { return Vec(1.f) / x; }
 
-A3D_INLINE __m256 exp2_half(__m256 x) {
-  x = _mm256_min_ps(_mm256_max_ps(x, _mm256_set1_ps(-126.f)), _mm256_set1_ps(127.f));
-  const __m256 whole = _mm256_floor_ps(x), f = _mm256_sub_ps(x, whole);
-  __m256 p = _mm256_set1_ps(kExp2[0]);
-  for (int k = 1; k < 6; ++k) p = _mm256_fmadd_ps(p, f, _mm256_set1_ps(kExp2[k]));
-  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(whole), 23);
-  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(p), exponent));
+// The steps of exp2, see simd.h.
+A3D_INLINE Vec exp2_limited(Vec x) { return min(max(x, Vec(-126.f)), Vec(127.f)); }
+A3D_INLINE Vec fraction(Vec x) { return {_mm256_sub_ps(x.a, _mm256_floor_ps(x.a)), _mm256_sub_ps(x.b, _mm256_floor_ps(x.b))}; }
+A3D_INLINE __m256 times_half(__m256 a, __m256 x) {
+  const __m256i exponent = _mm256_slli_epi32(_mm256_cvtps_epi32(_mm256_floor_ps(x)), 23);
+  return _mm256_castsi256_ps(_mm256_add_epi32(_mm256_castps_si256(a), exponent));
 }
-A3D_INLINE Vec exp2(Vec x) { return {exp2_half(x.a), exp2_half(x.b)}; }
+A3D_INLINE Vec times_exp2_floor(Vec a, Vec x) { return {times_half(a.a, x.a), times_half(a.b, x.b)}; }
 
 A3D_INLINE void split_half(__m256 x, __m256& exponent, __m256& mantissa) {
   // the bits of .75 taken off first: the exponent then changes at .75 2^e instead of 2^e

@@ -42,12 +42,10 @@ A3D_INLINE Vec reciprocal(Vec a) {
   return _mm512_mul_ps(guess, _mm512_fnmadd_ps(a.v, guess, _mm512_set1_ps(2.f)));
 }
 
-A3D_INLINE Vec exp2(Vec x) {
-  const Vec f = _mm512_reduce_ps(x.v, 0x09);  // x - floor(x)
-  Vec p = Vec(kExp2[0]);
-  for (int k = 1; k < 6; ++k) p = muladd(p, f, Vec(kExp2[k]));
-  return _mm512_scalef_ps(p.v, x.v);
-}
+// The steps of exp2, see simd.h. The machine's instructions need no limits.
+A3D_INLINE Vec exp2_limited(Vec x) { return x; }
+A3D_INLINE Vec fraction(Vec x) { return _mm512_reduce_ps(x.v, 0x09); }
+A3D_INLINE Vec times_exp2_floor(Vec a, Vec x) { return _mm512_scalef_ps(a.v, x.v); }
 
 A3D_INLINE void split_float(Vec x, Vec& exponent, Vec& mantissa) {
   mantissa = _mm512_getmant_ps(x.v, _MM_MANT_NORM_p75_1p5, _MM_MANT_SIGN_src);
@@ -100,17 +98,21 @@ A3D_INLINE void transpose(Vec* r) {
   }
 }
 
-#define A3D_APPEND_BY_BIT  // see simd.h
-A3D_INLINE void append_by_bit(const uint32_t* masks, uint32_t first, uint32_t* lists, size_t stride, int* lengths) {
-  const __m512i m = _mm512_loadu_si512(masks);
+#define A3D_LISTS_BY_BIT  // see simd.h
+A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size_t stride, int* lengths) {
   const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
-  const __m512i index = _mm512_add_epi32(lane, _mm512_set1_epi32(static_cast<int>(first)));
+  int length[16] = {};  // in registers, since the compiler must assume that `lists` overwrites `lengths`
+  for (int first = 0; first < n; first += kLanes) {
+    const __m512i m = _mm512_loadu_si512(masks + first);
+    const __m512i index = _mm512_add_epi32(lane, _mm512_set1_epi32(first));
 #pragma GCC unroll 16
-  for (int b = 0; b < 16; ++b) {
-    const __mmask16 has = _mm512_test_epi32_mask(m, _mm512_set1_epi32(1 << b));
-    _mm512_storeu_si512(lists + b * stride + lengths[b], _mm512_maskz_compress_epi32(has, index));
-    lengths[b] += __builtin_popcount(has);
+    for (int b = 0; b < 16; ++b) {
+      const __mmask16 has = _mm512_test_epi32_mask(m, _mm512_set1_epi32(1 << b));
+      _mm512_storeu_si512(lists + b * stride + length[b], _mm512_maskz_compress_epi32(has, index));
+      length[b] += __builtin_popcount(has);
+    }
   }
+  for (int b = 0; b < 16; ++b) lengths[b] = length[b];
 }
 
 }  // namespace simd

@@ -52,14 +52,16 @@ A3D_INLINE Vec keep(Mask m, Vec a) { return m.m ? a.v : Floats{}; }  // a where 
 A3D_INLINE Vec muladd_where(Mask m, Vec a, Vec b, Vec c) { return muladd(keep(m, a), b, c); }
 A3D_INLINE Vec reciprocal(Vec a) { return Vec(1.f) / a; }
 
-A3D_INLINE Vec exp2(Vec x) {
-  x = min(max(x, Vec(-126.f)), Vec(127.f));
-  Ints whole = __builtin_convertvector(x.v, Ints);  // towards zero
-  whole += __builtin_convertvector(whole, Floats) > x.v;
-  const Vec f = x.v - __builtin_convertvector(whole, Floats);
-  Vec p = Vec(kExp2[0]);
-  for (int k = 1; k < 6; ++k) p = muladd(p, f, Vec(kExp2[k]));
-  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(p.v) + (whole << 23));
+A3D_INLINE Ints floor_to_int(Vec x) {
+  const Ints whole = __builtin_convertvector(x.v, Ints);  // towards zero
+  return whole + (__builtin_convertvector(whole, Floats) > x.v);
+}
+
+// The steps of exp2, see simd.h.
+A3D_INLINE Vec exp2_limited(Vec x) { return min(max(x, Vec(-126.f)), Vec(127.f)); }
+A3D_INLINE Vec fraction(Vec x) { return x.v - __builtin_convertvector(floor_to_int(x), Floats); }
+A3D_INLINE Vec times_exp2_floor(Vec a, Vec x) {
+  return reinterpret_cast<Floats>(reinterpret_cast<Ints>(a.v) + (floor_to_int(x) << 23));
 }
 
 // See avx2.h.

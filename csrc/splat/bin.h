@@ -26,7 +26,7 @@ struct Box {
 struct Binning {
   Buffer<Box> boxes;                     // per Gaussian; empty where it is not drawn
   Buffer<uint32_t> keys[2], order[2];    // visible Gaussians, being sorted
-  Buffer<int64_t> cursor;                // [parts,tiles] counts, then places
+  Buffer<int64_t> cursor;                // [parts,stride] counts, then places
   int64_t visible = 0;
 };
 
@@ -129,10 +129,21 @@ inline void sort_by_depth(const float* records, int64_t count, Binning& b) {
   if (n && order != b.order[0].data()) std::swap(b.order[0], b.order[1]);
 }
 
+// Calls visit(tile, used) for the tiles of a box. Most boxes are at most 2x2 tiles, in no order that a processor could
+// predict: for them all four are visited, `used` says which count. Tiles up to columns + 1 past the last may be visited.
 template <class Visit>
 A3D_INLINE void for_each_tile(const Box& box, int columns, Visit&& visit) {
+  const int first = box.top * columns + box.left;
+  const bool wide = box.right - box.left == 2, tall = box.bottom - box.top == 2;
+  if (box.right - box.left <= 2 && box.bottom - box.top <= 2) {
+    visit(first, true);
+    visit(first + 1, wide);
+    visit(first + columns, tall);
+    visit(first + columns + 1, wide && tall);
+    return;
+  }
   for (int y = box.top; y < box.bottom; ++y) {
-    for (int x = box.left; x < box.right; ++x) visit(y * columns + x);
+    for (int x = box.left; x < box.right; ++x) visit(y * columns + x, true);
   }
 }
 
@@ -142,37 +153,43 @@ struct Parts {
   int count;
   int64_t total;
   int64_t begin(int part) const { return total * part / count; }
+  int stride(const Grid& grid) const { return grid.tiles() + grid.columns + 2; }  // of a part's counts
 };
 
 inline int64_t count_hits(const Grid& grid, const Parts& parts, Binning& b) {
-  const int tiles = grid.tiles();
-  int64_t* cursor = b.cursor.need(static_cast<size_t>(tiles) * parts.count);
+  const int tiles = grid.tiles(), stride = parts.stride(grid);
+  int64_t* cursor = b.cursor.need(static_cast<size_t>(stride) * parts.count);
   Pool::shared().run(parts.count, [&](int part, int) {
-    int64_t* mine = cursor + static_cast<size_t>(part) * tiles;
-    std::fill(mine, mine + tiles, 0);
+    int64_t* mine = cursor + static_cast<size_t>(part) * stride;
+    std::fill(mine, mine + stride, 0);
     for (int64_t i = parts.begin(part); i < parts.begin(part + 1); ++i) {
-      for_each_tile(b.boxes.data()[b.order[0].data()[i]], grid.columns, [&](int tile) { ++mine[tile]; });
+      for_each_tile(b.boxes.data()[b.order[0].data()[i]], grid.columns, [&](int tile, bool used) { mine[tile] += used; });
     }
   });
   int64_t hits = 0;
   for (int tile = 0; tile < tiles; ++tile) {
     for (int part = 0; part < parts.count; ++part) {
-      hits += std::exchange(cursor[static_cast<size_t>(part) * tiles + tile], hits);
+      hits += std::exchange(cursor[static_cast<size_t>(part) * stride + tile], hits);
     }
   }
   return hits;
 }
 
 inline void scatter_hits(const Grid& grid, const Parts& parts, Binning& b, int64_t hits, State& state) {
-  const int tiles = grid.tiles();
+  const int tiles = grid.tiles(), stride = parts.stride(grid);
   int64_t* cursor = b.cursor.data();
   std::copy(cursor, cursor + tiles, state.tile_start);
   state.tile_start[tiles] = hits;
   Pool::shared().run(parts.count, [&](int part, int) {
-    int64_t* mine = cursor + static_cast<size_t>(part) * tiles;
+    int64_t* mine = cursor + static_cast<size_t>(part) * stride;
+    Hit nowhere;
     for (int64_t i = parts.begin(part); i < parts.begin(part + 1); ++i) {
       const uint32_t id = b.order[0].data()[i];
-      for_each_tile(b.boxes.data()[id], grid.columns, [&](int tile) { state.hits[mine[tile]++].gaussian = id; });
+      for_each_tile(b.boxes.data()[id], grid.columns, [&](int tile, bool used) {
+        Hit* to = used ? state.hits + mine[tile] : &nowhere;
+        to->gaussian = id;
+        mine[tile] += used;
+      });
     }
   });
 }

@@ -11,7 +11,7 @@
 namespace avatar3d {
 namespace splat {
 
-// Entries are blended four at a time, breadth first, to hide the latency of the exponential; eight spill registers.
+// Entries are blended four at a time, step by step over all four, to hide latencies; eight would not fit the registers.
 constexpr int kUnroll = 4;
 #define A3D_UNROLL _Pragma("GCC unroll 4") for (int j = 0; j < kUnroll; ++j)
 
@@ -81,17 +81,19 @@ inline void list_blocks(int n, TileScratch& s) {
   std::fill(s.masks.data() + n, s.masks.data() + n + kLanes, 0u);
   s.stride = (static_cast<size_t>(n) + 2 * kLanes + kUnroll) / kLanes * kLanes + kLanes;
   uint32_t* lists = s.lists.need(s.stride * kBlocks + kLanes);
-  std::fill(s.lengths, s.lengths + kBlocks, 0);
-  for (int i = 0; i < n; i += kLanes) append_by_bit(s.masks.data() + i, i, lists, s.stride, s.lengths);
+  lists_by_bit(s.masks.data(), n, lists, s.stride, s.lengths);
   for (int block = 0; block < kBlocks; ++block) {
     std::fill_n(lists + block * s.stride + s.lengths[block], kUnroll, static_cast<uint32_t>(n));
   }
 }
 
-// log2(alpha) of the next four entries at sixteen pixels.
+// Alpha, not yet limited, of four entries at sixteen pixels.
 A3D_INLINE void alphas(const float* const* r, Vec px, Vec py, Vec* alpha) {
-  A3D_UNROLL alpha[j] = exp2(log2_alpha(px - Vec(r[j][kU]), py - Vec(r[j][kV]), Vec(r[j][kQxx]), Vec(r[j][kQxy]),
-                                        Vec(r[j][kQyy]), Vec(r[j][kLog2O])));
+  Vec dx[kUnroll], dy[kUnroll];
+  A3D_UNROLL dx[j] = px - Vec(r[j][kU]);
+  A3D_UNROLL dy[j] = py - Vec(r[j][kV]);
+  A3D_UNROLL alpha[j] = log2_alpha(dx[j], dy[j], Vec(r[j][kQxx]), Vec(r[j][kQxy]), Vec(r[j][kQyy]), Vec(r[j][kLog2O]));
+  exp2_each<kUnroll>(alpha);
 }
 
 struct Blended {
