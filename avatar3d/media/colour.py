@@ -30,11 +30,15 @@ _LUMA_2020 = np.array([0.2627, 0.6780, 0.0593], np.float32)
 
 
 class ToRGB:
-    """Turns decoded pictures into [H,W,3] uint8 as shown, cut to `box` and area-resized to `size` on the way."""
+    """Turns decoded pictures into [H,W,3] uint8 as shown, cut to `box` and area-resized to `size` on the way.
+
+    Recordings of calls change their resolution on the way; every result has the size of the first.
+    """
 
     def __init__(self, box: Box | None = None, size: tuple[int, int] | None = None) -> None:
         self.box = box  # left, top, right, bottom px of the picture as shown; None: all of it
         self.size = size  # width, height px of the result; None: the box's own
+        self._first: Layout | None = None  # of the first picture: `box` and the result's size refer to it
         self._key: tuple[object, ...] = ()
         self._graph: Graph
 
@@ -50,11 +54,12 @@ class ToRGB:
         return np.ascontiguousarray(layout.shown(rgb))
 
     def _build(self, picture: VideoFrame, layout: Layout) -> Graph:
-        box = self.box or layout.box
+        first = self._first = self._first or layout
+        box = self.box or first.box
         width, height = self.size or (box[2] - box[0], box[3] - box[1])
         if layout.transposed:
             width, height = height, width
-        left, top, right, bottom = layout.stored_box(box)
+        left, top, right, bottom = layout.stored_box(_scaled(box, first, layout))
         hdr = int(picture.color_trc) in PQ_AND_HLG
         matrix = _matrix(picture)
         resizing = (width, height) != (right - left, bottom - top)
@@ -76,6 +81,13 @@ class ToRGB:
             upper.link_to(lower)
         graph.configure()
         return graph
+
+
+def _scaled(box: Box, of: Layout, to: Layout) -> Box:
+    """The box of one layout's picture in a picture of another size."""
+    across, down = to.width / of.width, to.height / of.height
+    left, top, right, bottom = box
+    return round(left * across), round(top * down), round(right * across), round(bottom * down)
 
 
 def _matrix(picture: VideoFrame) -> str:

@@ -11,7 +11,8 @@ from clips import cut_off, write_clip
 from coded import number, picture, write_at
 
 from avatar3d import media
-from avatar3d.media.colour import HLG, PQ, tone_map
+from avatar3d.media.colour import HLG, PQ, ToRGB, tone_map
+from avatar3d.media.orient import Layout
 
 
 def shown(times_s: np.ndarray, last_s: float) -> list[int]:
@@ -66,8 +67,6 @@ def test_rotation_flag_is_applied(tmp_path: Path, degrees: int) -> None:
 
 
 def test_mirror_flag_is_applied() -> None:
-    from avatar3d.media.orient import Layout
-
     stored = np.arange(24).reshape(4, 6, 1)
     for layout in (Layout(6, 4, flip_x=True), Layout(4, 6, transposed=True), Layout(4, 6, 1.0, True, True, True)):
         upright = layout.shown(stored)
@@ -126,6 +125,16 @@ def test_resizing_averages_areas(tmp_path: Path) -> None:
     small = next(media.frames(path, box=(16, 0, 64, 48), size=(12, 12)))
     mean = next(media.frames(path))[:48, 16:].reshape(12, 4, 12, 4, 3).mean((1, 3))
     assert np.abs(small - mean).max() < 3
+
+
+def test_resolution_may_change_on_the_way() -> None:
+    to_rgb = ToRGB(box=(0, 0, 64, 32))
+    for width, height in ((128, 64), (256, 128), (64, 32), (128, 64)):
+        ramp = np.broadcast_to(np.linspace(0, 255, width).astype(np.uint8)[None, :, None], (height, width, 3))
+        frame = av.VideoFrame.from_ndarray(np.ascontiguousarray(ramp)).reformat(format="yuv444p")
+        rgb = to_rgb(frame, Layout(width, height))
+        assert rgb.shape == (32, 64, 3)
+        np.testing.assert_allclose(rgb[16, :, 1], np.linspace(0, 126, 64), atol=5)
 
 
 def test_hdr_video_is_toned_down(tmp_path: Path) -> None:
