@@ -20,7 +20,7 @@ _REST_SMILE = 0.16  # a friendly face
 
 _MOUTH = ("jaw", "pucker", "funnel", "smile", "stretch", "press", "upper_lip", "lower_lip", "tongue")
 # viseme: (dominance, targets of _MOUTH)
-_VISEMES: dict[str, tuple[float, tuple[float, ...]]] = {
+VISEMES: dict[str, tuple[float, tuple[float, ...]]] = {
     "sil": (0.5, (0.00, 0.00, 0.00, 0.04, 0.00, 0.05, 0.00, 0.00, 0.0)),
     "pbm": (3.0, (0.06, 0.05, 0.00, 0.00, 0.00, 0.45, 0.00, 0.00, 0.0)),
     "fv": (2.5, (0.10, 0.00, 0.00, 0.05, 0.05, 0.00, 0.30, -0.35, 0.0)),
@@ -79,14 +79,14 @@ def _pulls(phonemes: Sequence[Phoneme], time_s: np.ndarray) -> np.ndarray:
     middle_s = np.array([p.middle_s for p in phonemes])
     half_s = np.array([0.5 * (p.end_s - p.start_s) for p in phonemes])
     reach_s = np.array([0.06 if p.name == SILENCE else 0.045 for p in phonemes])
-    dominance = np.array([_VISEMES[PHONES[p.name].viseme][0] for p in phonemes])
+    dominance = np.array([VISEMES[PHONES[p.name].viseme][0] for p in phonemes])
     outside_s = (np.abs(time_s[:, None] + _LEAD_S - middle_s) - 0.6 * half_s).clip(0)
     return dominance * np.exp(-((outside_s / reach_s) ** 1.3)) + 1e-12
 
 
 def _mouth(phonemes: Sequence[Phoneme], time_s: np.ndarray) -> np.ndarray:
     """Channels _MOUTH [T,9]."""
-    targets = np.array([_VISEMES[PHONES[p.name].viseme][1] for p in phonemes])
+    targets = np.array([VISEMES[PHONES[p.name].viseme][1] for p in phonemes])
     targets[:, 0] *= [p.stress if PHONES[p.name].kind == "vowel" else 1.0 for p in phonemes]
     pulls = _pulls(phonemes, time_s)
     return pulls @ targets / pulls.sum(1, keepdims=True)

@@ -7,21 +7,19 @@ the filming camera). `vertices` and `draw` speak the house's units: u, OpenCV ax
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 import torch
 
 from avatar3d.data_prep.synthetic import parts, raster
+from avatar3d.data_prep.synthetic.cast import CAST
 from avatar3d.data_prep.synthetic.controls import COLUMN, GAZE_RAD
 from avatar3d.data_prep.synthetic.face import CM_PER_U, EYE_CENTRES, EYE_RADIUS, TRAITS, FaceRig, swing_jaw
 from avatar3d.data_prep.synthetic.hair import STYLES, hair
 from avatar3d.data_prep.synthetic.light import Lamp, developed, linear
 from avatar3d.data_prep.synthetic.mesh import Patch, Refined, sew, without_openings
 from avatar3d.data_prep.synthetic.occlusion import openness
-from avatar3d.data_prep.synthetic.paint import FACE_SIDE, FacePainter, Palette, cloud
+from avatar3d.data_prep.synthetic.paint import FACE_SIDE, FacePainter, cloud
 from avatar3d.data_prep.synthetic.tiles import TILES, Level, atlas
-from avatar3d.data_prep.synthetic.voice import Voice
 from avatar3d.face.canonical import CanonicalFace
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OVAL, RIGHT_EYE
 from avatar3d.geometry import intrinsics, matrix_from_quat, quat_from_matrix
@@ -39,49 +37,6 @@ _NO_SHADOW = (
     "hair_mid", "hair_top", "hair_lining", "bag", "pocket_right", "pocket_left", "teeth_upper", "teeth_lower", "tongue",
 )  # fmt: skip
 _UNLIT = ("hair", *_NO_SHADOW)  # their shade is given
-
-_Colour = tuple[float, float, float]
-
-
-@dataclass(frozen=True)
-class _Character:
-    palette: Palette
-    hair: str  # key of STYLES
-    voice: Voice
-    traits: dict[str, float]  # of TRAITS; empty: by chance
-
-
-def _palette(skin: _Colour, hair: _Colour, iris: _Colour, shirt: _Colour, lips: _Colour, freckles: int = 0) -> Palette:
-    return Palette(np.array(skin), np.array(hair), np.array(iris), np.array(shirt), np.array(lips), freckles)
-
-
-_CAST = (
-    _Character(
-        _palette((0.86, 0.665, 0.56), (0.25, 0.155, 0.10), (0.34, 0.46, 0.44), (0.15, 0.33, 0.38), (0.82, 0.57, 0.61),
-                 freckles=110),
-        "crop", Voice(118.0, 1.0),
-        {"chin": 0.45, "narrow_jaw": 0.25, "small_nose": 0.45, "full_lips": 0.4, "cheeks": 0.4, "open_eyes": 0.5},
-    ),
-    _Character(
-        _palette((0.57, 0.385, 0.285), (0.09, 0.07, 0.065), (0.24, 0.14, 0.08), (0.62, 0.42, 0.16), (0.84, 0.66, 0.68)),
-        "short", Voice(105.0, 0.97), {},
-    ),
-    _Character(
-        _palette((0.90, 0.73, 0.635), (0.43, 0.315, 0.215), (0.33, 0.43, 0.55), (0.42, 0.20, 0.28), (0.84, 0.58, 0.62),
-                 freckles=60),
-        "bob", Voice(196.0, 1.15),
-        {"chin": 0.6, "narrow_jaw": 0.75, "small_nose": 0.9, "full_lips": 0.8, "cheeks": 0.6, "open_eyes": 0.9},
-    ),
-    _Character(
-        _palette((0.75, 0.545, 0.42), (0.11, 0.085, 0.07), (0.29, 0.20, 0.11), (0.22, 0.36, 0.25), (0.84, 0.62, 0.66)),
-        "bob", Voice(185.0, 1.12),
-        {"chin": 0.5, "narrow_jaw": 0.6, "small_nose": 0.7, "full_lips": 0.9, "cheeks": 0.5, "open_eyes": 0.7},
-    ),
-    _Character(
-        _palette((0.42, 0.275, 0.205), (0.07, 0.06, 0.058), (0.17, 0.10, 0.065), (0.53, 0.23, 0.19), (0.86, 0.66, 0.7)),
-        "short", Voice(112.0, 1.02), {},
-    ),
-)  # fmt: skip
 
 
 def filming_camera(size: int) -> Camera:
@@ -116,7 +71,7 @@ class Person:
 
     def __init__(self, face: CanonicalFace, seed: int = 0) -> None:
         rng = np.random.default_rng((seed, 0))
-        character = _CAST[seed % len(_CAST)]
+        character = CAST[seed % len(CAST)]
         traits = character.traits or {name: float(rng.uniform(-0.4, 0.9)) for name in TRAITS}
         self.seed, self.voice = seed, character.voice
         self._rig = FaceRig(face, traits)
@@ -133,6 +88,7 @@ class Person:
         skull = dict(patches)["skull"].points
         self._atlas = atlas(painter.paint(), character.palette, STYLES[character.hair], skull, rng)
         self._lamp = Lamp()
+        self._backdrops: dict[int, np.ndarray] = {}
 
     def vertices(self, controls: np.ndarray) -> np.ndarray:
         """Face vertices [T,468,3] float32 u in head space for controls [T,C] (columns CONTROLS)."""
@@ -163,6 +119,11 @@ class Person:
 
     def backdrop(self, size: int) -> np.ndarray:
         """A room out of focus: linear light [size,size,3]."""
+        if size not in self._backdrops:
+            self._backdrops[size] = self._room(size)
+        return self._backdrops[size]
+
+    def _room(self, size: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, 4))
         y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]
         room = np.stack([0.62 - 0.17 * y, 0.66 - 0.18 * y, 0.66 - 0.15 * y], -1)
@@ -193,7 +154,7 @@ class Person:
         self, face: np.ndarray, controls: np.ndarray, world_from_head: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """All points [N,3] on the stage, and their shade [N]."""
-        points = self._in_head(face, controls)
+        points = self.points_in_head(face, controls)
         quat = torch.from_numpy(np.asarray(world_from_head[:4], np.float64))
         rotation = (_TO_OPENCV[:, None] * matrix_from_quat(quat).numpy()).astype(np.float32)
         move = world_from_head[4:] * CM_PER_U * _TO_OPENCV + _CAMERA_AT
@@ -206,8 +167,8 @@ class Person:
         posed[neck] = posed[neck] * (1 - rigid) + (points[neck] + still) * rigid
         return posed, self._shade_eyes(points)
 
-    def _in_head(self, face: np.ndarray, controls: np.ndarray) -> np.ndarray:
-        """All points [N,3] in head space."""
+    def points_in_head(self, face: np.ndarray, controls: np.ndarray) -> np.ndarray:
+        """Every point of `surface` [N,3] in head space, moved by controls [C]; face [468,3], all in cm."""
         spans, points = self.surface.spans, self.surface.points.copy()
         points[: self._refined.total] = skin = _over_balls(self._refined.curved(face.astype(np.float32)))
         opening = float(controls[COLUMN["jaw"]])

@@ -81,6 +81,7 @@ class Phoneme:
 
     @property
     def middle_s(self) -> float:
+        """When half of it is said."""
         return 0.5 * (self.start_s + self.end_s)
 
 
@@ -105,13 +106,14 @@ def timeline(seconds: float, seed: int, text: str = FILM_TEXT, quiet_s: float = 
             add(SILENCE, rng.uniform(*PAUSES[word]))
             continue
         stress = rng.uniform(0.8, 1.25)
-        for name in _phones(word):
+        for name in phones(word):
             longer = 1.12 if PHONES[name].kind == "vowel" and stress > 1.05 else 1.0
             add(name, PHONES[name].seconds * longer * rng.uniform(0.85, 1.2), stress)
     return _ended(said, seconds)
 
 
-def _phones(word: str) -> list[str]:
+def phones(word: str) -> list[str]:
+    """The sounds of a word of the lexicon, as keys of PHONES."""
     return [part for name in WORDS[word].split() for part in _COMPOUND.get(name, name).split()]
 
 

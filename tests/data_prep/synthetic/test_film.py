@@ -147,7 +147,7 @@ def test_the_mouth_bag_faces_the_camera(person: Person) -> None:
         row = np.zeros(len(CONTROLS))
         row[COLUMN["jaw"]] = 0.7
         face = person.vertices(row[None])[0] * 10
-        points = person._in_head(face, row)
+        points = person.points_in_head(face, row)
         facing = face_normals(points, triangles)[:, 2]
         assert facing.clip(0).sum() > 4 * (-facing).clip(0).sum()
 

@@ -5,7 +5,7 @@ import numpy as np
 import pytest
 
 from avatar3d.data_prep.synthetic.controls import COLUMN
-from avatar3d.data_prep.synthetic.motion import _VISEMES, Performance, perform
+from avatar3d.data_prep.synthetic.motion import VISEMES, Performance, perform
 from avatar3d.data_prep.synthetic.speech import LIP_CLOSURES, PHONES, Phoneme, timeline
 
 _SECONDS, _FPS = 60.0, 25.0
@@ -26,7 +26,7 @@ def _control(acted: Performance, name: str) -> np.ndarray:
 
 
 def test_every_phone_has_a_viseme() -> None:
-    assert {phone.viseme for phone in PHONES.values()} == _VISEMES.keys()
+    assert {phone.viseme for phone in PHONES.values()} == VISEMES.keys()
 
 
 def test_every_frame_has_a_row(acted: Performance) -> None:

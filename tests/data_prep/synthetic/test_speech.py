@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from avatar3d.data_prep.synthetic.lexicon import FILM_TEXT, PAUSES, SAMPLE_TEXT, WORDS, words
-from avatar3d.data_prep.synthetic.speech import LIP_CLOSURES, PHONES, SILENCE, _phones, timeline
+from avatar3d.data_prep.synthetic.speech import LIP_CLOSURES, PHONES, SILENCE, phones, timeline
 
 
 @pytest.mark.parametrize("seconds", [0.2, 1.0, 7.31, 20.0, 90.0])
@@ -24,7 +24,7 @@ def test_the_same_seed_says_the_same_at_the_same_time_and_another_does_not() -> 
 
 
 def test_every_word_is_spelt_in_known_sounds() -> None:
-    assert {sound for word in WORDS for sound in _phones(word)} <= PHONES.keys()
+    assert {sound for word in WORDS for sound in phones(word)} <= PHONES.keys()
 
 
 def test_every_text_uses_known_words() -> None:
