@@ -23,7 +23,7 @@ from scipy import ndimage
 from avatar3d.data_prep._silhouette import Place, median_place, place_of, silhouette_score
 from avatar3d.data_prep._smooth import shots
 from avatar3d.records import Capture, Progress, Track, Watch, unwatched
-from avatar3d.store import Work, frames_writer, key_of, load_capture, load_picture, save_picture
+from avatar3d.store import Work, file_hash, frames_writer, key_of, load_capture, load_picture, save_picture
 
 _VERSION = 1
 _WORKING_PX = 144  # decisions are made at about this size; the guided filter carries them to the whole size
@@ -41,9 +41,10 @@ _EDGE_PX, _EDGE_CONTRAST = 3, 0.02**2  # guided filter: radius at the working si
 def masks(capture: Capture, track: Track, work: Work, watch: Watch = unwatched) -> Capture:
     """Writes the person's alpha of every frame and the background plate, and returns the capture with both.
 
-    Nothing is done where they were made from the same track before. Memory does not grow with the length.
+    The track has been saved to `work` before; nothing is done where the masks were made from the same one. Memory does
+    not grow with the length.
     """
-    key = key_of("masks", _VERSION, work.key("track"), track.motion.head.tobytes().hex()[:4096])
+    key = key_of("masks", _VERSION, capture.source_hash, capture.frames.shape, file_hash(work.track_file))
     if work.key("masks") == key and work.masks.is_file() and work.background.is_file():
         made = load_capture(work)
         return dataclasses.replace(capture, masks=made.masks, background=made.background)

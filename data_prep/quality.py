@@ -15,6 +15,7 @@ from avatar3d.geometry import apply_pose, matrix_from_quat, project, quat_multip
 from avatar3d.records import Track
 
 BRIDGED_CONFIDENCE = 0.1  # of a frame without a usable face between frames with one; a usable one has at least 0.25
+_DOUBTFUL = 0.5  # confidence of a frame whose residual is 3.5 times the usual one
 # forehead, nose bridge and tip, between the brows, cheekbones: skin on bone, well inside the outline
 STEADY = (10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 117, 346, 118, 347, 50, 280)
 _VERTICES = 468
@@ -93,7 +94,7 @@ def _turns(track: Track) -> dict[str, list[float]]:
 
 
 def _bad_frames(track: Track) -> Iterator[tuple[int, str]]:
-    for frame in np.flatnonzero(track.confidence < 1):
+    for frame in np.flatnonzero(track.confidence < _DOUBTFUL):
         confidence, found = track.confidence[frame], track.landmarks.found[frame]
         if not found:
             yield int(frame), "no face found" + (", bridged" if confidence > 0 else "")
