@@ -23,6 +23,8 @@ def shown(value: Any) -> str:
         return "yes" if value else "no"
     if isinstance(value, float):
         return f"{value:.4g}"
+    if isinstance(value, Mapping):
+        return ", ".join(f"{key} {shown(entry)}" for key, entry in value.items()) or "none"
     if isinstance(value, list | tuple):
         return ", ".join(map(shown, value)) or "none"
     return str(value)

@@ -32,6 +32,13 @@ SECONDS, SIZE = 6, 128
 Answer = Callable[..., tuple[int, str, str]]
 
 
+@pytest.fixture(scope="module", autouse=True)
+def as_a_user_runs_it() -> Iterator[None]:
+    with pytest.MonkeyPatch.context() as patch:
+        patch.delenv("AVATAR3D_DEBUG", raising=False)
+        yield
+
+
 @pytest.fixture(scope="module")
 def talker(face_task: Path) -> tuple[list[np.ndarray], Sound]:
     """A made-up person who talks: frames [SIZE,SIZE,3] and sound."""

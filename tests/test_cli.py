@@ -32,6 +32,11 @@ MISTAKES = {
 }
 
 
+@pytest.fixture(autouse=True)
+def as_a_user_runs_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("AVATAR3D_DEBUG", raising=False)
+
+
 class Scripted(Verb):
     """A verb that does what the test says."""
 
@@ -125,7 +130,6 @@ def test_our_own_fault_asks_for_a_report_and_shows_its_traceback_on_demand(
     capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setitem(VERBS, "info", failing(IndexError("index 7 is out of range")))
-    monkeypatch.delenv("AVATAR3D_DEBUG", raising=False)
     code, _, err = answer(capsys, "info")
     assert code == 1
     assert "IndexError: index 7" in err and "AVATAR3D_DEBUG=1" in err and err.count("\n") == 1

@@ -9,8 +9,8 @@ from avatar3d.recipes._text import columns, sections, shown, size_mb
 
 
 def test_values_are_short() -> None:
-    assert [shown(value) for value in (None, True, 35.12345, 0.031234, 12, [], [1, 2.5])] == [
-        "-", "yes", "35.12", "0.03123", "12", "none", "1, 2.5",
+    assert [shown(value) for value in (None, True, 35.12345, 0.031234, 12, [], [1, 2.5], {"a": 1, "b": None})] == [
+        "-", "yes", "35.12", "0.03123", "12", "none", "1, 2.5", "a 1, b -",
     ]  # fmt: skip
 
 
