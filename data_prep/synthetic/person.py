@@ -85,8 +85,9 @@ class Person:
         self._rest = {name: patch.points.reshape(-1, 3).astype(np.float32) for name, patch in patches}
         self._dim()
         painter = FacePainter(self._rig.canonical, face.uv, coarse, character.palette, STYLES[character.hair], rng)
-        skull = dict(patches)["skull"].points
-        self._atlas = atlas(painter.paint(), character.palette, STYLES[character.hair], skull, rng)
+        named = dict(patches)
+        self._neck_shape = named["neck"].points.shape
+        self._atlas = atlas(painter.paint(), character.palette, STYLES[character.hair], named["skull"].points, rng)
         self._lamp = Lamp()
         self._backdrops: dict[int, np.ndarray] = {}
 
@@ -162,8 +163,7 @@ class Person:
         posed = (points @ rotation.T + move).astype(np.float32)
         shirt, neck = self.surface.spans["shirt"], self.surface.spans["neck"]
         posed[shirt] = points[shirt] + still
-        rings = 9
-        rigid = _smoothstep(np.linspace(-0.25, 1.75, rings)).repeat((neck.stop - neck.start) // rings)[:, None]
+        rigid = _smoothstep(np.linspace(-0.25, 1.75, self._neck_shape[0])).repeat(self._neck_shape[1])[:, None]
         posed[neck] = posed[neck] * (1 - rigid) + (points[neck] + still) * rigid
         return posed, self._shade_eyes(points)
 
