@@ -63,7 +63,7 @@ def _look(
     used_s = min(info.seconds, max_seconds or info.seconds)
     pictures = media.Pictures(video, min(_FPS, _MOST_PICTURES / used_s), box=box, size=size)
     expected = max(round(used_s * pictures.fps), 1)
-    seen = []
+    seen: list[list[Face]] = []
     for index, picture in enumerate(pictures):
         if index >= expected and max_seconds is not None:
             return Scan(seen, used_s, ())

@@ -47,7 +47,7 @@ class Landmarker:
     """Finds up to two faces in single pictures, largest first.
 
     Every picture is looked at afresh (IMAGE mode): the modes for video smooth over time and damp lips and lids.
-    Opening no network connection is what MediaPipe is pinned for, see pyproject.toml.
+    No network connection is opened: MediaPipe's version is pinned for that, see pyproject.toml.
     """
 
     def __init__(self, model: Path) -> None:
@@ -123,18 +123,16 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
     scores = np.full((count, SCORES), np.nan, np.float32)
     found = np.zeros(count, bool)
 
-    def look(landmarker: Landmarker, row: int) -> None:
-        for face in landmarker.find(frames[row])[:1]:
-            points[row], scores[row], found[row] = face.points, face.scores, True
+    def look(landmarker: Landmarker, rows: range) -> None:
+        for row in rows:
+            for face in landmarker.find(frames[row])[:1]:
+                points[row], scores[row], found[row] = face.points, face.scores, True
 
     workers = min(os.cpu_count() or 1, 2)
     with _several(model, workers) as landmarkers, ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, _BATCH):
             rows = range(start, min(start + _BATCH, count))
-            tasks = [
-                pool.submit(lambda one, mine: [look(one, row) for row in mine], one, rows[worker::workers])
-                for worker, one in enumerate(landmarkers)
-            ]
+            tasks = [pool.submit(look, one, rows[worker::workers]) for worker, one in enumerate(landmarkers)]
             for task in tasks:
                 task.result()
             watch(Progress("landmarks", rows.stop / count, f"{rows.stop} of {count} frames"))
