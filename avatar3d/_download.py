@@ -88,7 +88,7 @@ def pip_download(project: str, version: str, sha256: str, folder: Path, *, is_so
         raise Unavailable(f"pip took longer than {_PIP_LIMIT_S:.0f} s") from error
     archives = list(got.glob("*")) if got.is_dir() else []
     if done.returncode or len(archives) != 1:
-        complaints = [line for line in done.stderr.splitlines() if "rror" in line or "No module" in line]
+        complaints = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module" in line]
         raise Unavailable(f"pip: {complaints[-1].strip() if complaints else f'exit code {done.returncode}'}")
     return archives[0]
 
