@@ -20,8 +20,8 @@ _HEAD_WIDTH_U, _HEAD_HEIGHT_U = 0.82, 1.08  # half axes of the skull without hai
 _SURE_RATIO, _IMPOSSIBLE_RATIO = 0.85, 1.75  # of those half axes
 _MOST = 4.0  # log odds where the geometry is sure
 # half-widths at depths below the head's middle, u: neck and chest that are surely there; shoulders and hair that may be
-_SURE_TORSO = ((0.9, 0.35), (1.35, 0.4), (1.9, 0.9), (2.6, 1.5), (9.0, 1.8))
-_POSSIBLE_TORSO = ((0.2, 1.0), (0.9, 1.7), (1.5, 3.2), (2.0, 4.2), (9.0, 6.0))
+_SURE_TORSO = np.array([(0.9, 0.35), (1.35, 0.4), (1.9, 0.7), (2.6, 1.0), (9.0, 1.2)])
+_POSSIBLE_TORSO = np.array([(0.2, 1.0), (0.9, 1.7), (1.5, 3.2), (2.0, 4.2), (9.0, 6.0)])
 
 
 @dataclass(frozen=True)
@@ -53,7 +53,7 @@ def median_place(places: list[Place]) -> Place:
 
 def silhouette_score(head: Place, usual: Place, height: int, width: int) -> np.ndarray:
     """Log odds [H,W] that a pixel shows the person: +-4 where the geometry is sure."""
-    return np.maximum(_head_score(head, height, width), torso_score(usual, height, width))
+    return np.maximum(_head_score(head, height, width), _torso_score(usual, height, width))
 
 
 def _head_score(place: Place, height: int, width: int) -> np.ndarray:
@@ -65,15 +65,14 @@ def _head_score(place: Place, height: int, width: int) -> np.ndarray:
     return _between(ratio, _SURE_RATIO, _IMPOSSIBLE_RATIO)
 
 
-def torso_score(place: Place, height: int, width: int) -> np.ndarray:
-    """The part of `silhouette_score` that hangs below the head [H,W]."""
+def _torso_score(place: Place, height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[0.5:height, 0.5:width].astype(np.float32)
     aside = np.abs(x - place.centre[0]) / place.px_per_u
     below = (y - place.centre[1]) / place.px_per_u
-    sure = np.interp(below, *zip(*_SURE_TORSO, strict=True), left=0.0)
-    possible = np.interp(below, *zip(*_POSSIBLE_TORSO, strict=True), left=0.0)
+    sure = np.interp(below, *_SURE_TORSO.T, left=0.0)
+    possible = np.interp(below, *_POSSIBLE_TORSO.T, left=0.0)
     score = _between(aside, sure, np.maximum(possible, sure + 0.05))
-    return np.where(below < _POSSIBLE_TORSO[0][0], -_MOST, score).astype(np.float32)
+    return np.where(below < _POSSIBLE_TORSO[0, 0], -_MOST, score).astype(np.float32)
 
 
 def _between(value: np.ndarray, sure: np.ndarray | float, impossible: np.ndarray | float) -> np.ndarray:
