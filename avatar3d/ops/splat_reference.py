@@ -68,7 +68,7 @@ def _drawable(quats: Tensor, *rows: Tensor) -> Tensor:
     """Which Gaussians [N] have numbers that can be drawn at all."""
     usable = (quats * quats).sum(-1) > SHORTEST_QUAT2
     for values in (quats, *rows):
-        usable &= (values.reshape(len(values), -1).abs() <= LARGEST).all(-1)
+        usable &= (values.abs() <= LARGEST).reshape(len(values), values[:1].numel() or 1).all(-1)
     return usable
 
 
