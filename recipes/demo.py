@@ -73,8 +73,8 @@ def demo(out: Path, settings: DemoSettings = DemoSettings(), watch: Watch = unwa
     """Films a made-up person, makes an avatar of the film, has it say new words, and judges it on unseen frames.
 
     Returns:
-        JSON values: "create" and "eval" (what those recipes return), "seconds" per stage, "peak_rss_mb", "wall_s" of this
-        run, "open" (files to look at).
+        JSON values: "create" and "eval" (what those recipes return), "seconds" per stage, "peak_rss_mb", "wall_s" of
+        this run, "open" (files to look at).
     """
     started = time.perf_counter()
     files, clock = DemoFiles(out), Clock(Work(out))
