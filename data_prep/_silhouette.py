@@ -69,8 +69,8 @@ def _torso_score(place: Place, height: int, width: int) -> np.ndarray:
     y, x = np.mgrid[0.5:height, 0.5:width].astype(np.float32)
     aside = np.abs(x - place.centre[0]) / place.px_per_u
     below = (y - place.centre[1]) / place.px_per_u
-    sure = np.interp(below, *_SURE_TORSO.T, left=0.0)
-    possible = np.interp(below, *_POSSIBLE_TORSO.T, left=0.0)
+    sure = np.interp(below, _SURE_TORSO[:, 0], _SURE_TORSO[:, 1], left=0.0)
+    possible = np.interp(below, _POSSIBLE_TORSO[:, 0], _POSSIBLE_TORSO[:, 1], left=0.0)
     score = _between(aside, sure, np.maximum(possible, sure + 0.05))
     return np.where(below < _POSSIBLE_TORSO[0, 0], -_MOST, score).astype(np.float32)
 
