@@ -86,9 +86,10 @@ def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterato
     pivot = torch.from_numpy(motion.head[:, 4:].mean(0)) if len(motion) else torch.zeros(3)
     for index, code in enumerate(codes):
         seen_from = camera if view.orbit is None else orbited(camera, view.orbit, pivot, index / FPS)
-        with torch.no_grad():  # inside the loop: a suspended generator must not switch gradients off for its caller
+        with torch.no_grad():
             image = draw(head.pose(code), seen_from)
-            yield _with_alpha(image) if background is None else _eight_bit(image.over(background))
+            frame = _with_alpha(image) if background is None else _eight_bit(image.over(background))
+        yield frame  # not inside the block: a suspended generator would keep gradients off for its caller
 
 
 def resized(camera: Camera, width: int | None) -> Camera:

@@ -14,11 +14,12 @@ from torch import Tensor
 from avatar3d.avatars import restore_voice, voice_entry
 from avatar3d.choose import choose
 from avatar3d.contracts import Listen, Speak
+from avatar3d.data_prep._solver import one_thread
 from avatar3d.errors import InputError
 from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
-from avatar3d.motion._ridge import ridge_codes
+from avatar3d.motion._ridge import linear_baseline
 from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 
@@ -33,8 +34,8 @@ _EYE_CORNERS = [33, 263]  # outer
 class VoiceSettings:
     """How a voice is trained."""
 
-    budget_s: float = 45.0  # seconds of training
-    steps: int | None = None  # ends earlier than budget_s where given
+    budget_s: float = 90.0  # training ends here on a slow or busy machine
+    steps: int | None = 600  # and here on others
     audio: str = "mel"  # the audio feature
     motion: str = "tcn"  # the motion model
     seed: int = 0
@@ -66,8 +67,9 @@ def train_voice(
             "film for longer, with the face in view",
         )
     listen: Listen = choose("avatar3d.audio", settings.audio)()
-    voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
-    figures |= judged(voice, capture, sound, track, listen)
+    with one_thread():
+        voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
+        figures |= judged(voice, capture, sound, track, listen)
     entry = voice_entry(voice) | {"figures": figures}
     write_tensors(work.run(RUN) / _FILE, voice.tensors(), entry)
     write_json(work.run(RUN) / "metrics.json", figures)
@@ -89,7 +91,7 @@ def judged(voice: Speak, capture: Capture, sound: Sound, track: Track, listen: L
     start, frames = track.fitted_frames, len(track.motion)
     valid = track.confidence[:start] > 0
     codes = track.motion.expression
-    linear = ridge_codes(listen(sound)[:frames], codes[:start], valid)
+    linear = linear_baseline(listen(sound)[:frames], codes[:start], valid)
     space, shots = LipSpace.of(track), shots_of(capture.cuts, start, frames)
     eyes_u = np.linalg.norm(np.subtract(*track.neutral[_EYE_CORNERS]))
 

@@ -21,6 +21,7 @@ _RELEASE_DB_PER_S = 2.0
 _FLOOR_DB = -50.0  # the level never falls below this, so that a quiet room is not made loud
 _PRIME_S = 3.0
 _VOICED = 0.6
+_TINY = 1e-13  # -130 dB: below any recording, above nothing
 _PITCH_MEMORY_S = 4.0
 
 
@@ -66,7 +67,7 @@ class Mel:
     def _spectra(self, samples: np.ndarray, first: int, hops: int, level: np.ndarray) -> np.ndarray:
         """Log-mel spectra [hops/2,bands] over 20 ms each, about zero mean and unit spread."""
         power = np.abs(np.fft.rfft(windows(samples, _WINDOW, first, hops) * self._window, _FFT)) ** 2
-        band_db = 10 * np.log10(power.astype(np.float32) @ self._filters + 1e-10)
+        band_db = 10 * np.log10(power.astype(np.float32) @ self._filters + _TINY)
         relative = (band_db - level[:, None]).clip(_DEPTH_DB)
         return ((relative - _CENTRE_DB) / _SPREAD_DB).reshape(-1, 2, self.bands).mean(1)
 

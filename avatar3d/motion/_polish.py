@@ -25,7 +25,7 @@ _PRIOR_BLINKS = 4.0  # a few blinks of a short clip must not make a habit
 
 
 def locally_linear(
-    codes: np.ndarray, seen: np.ndarray, neighbours: int = 10, pull: float = 0.2, ridge: float = 1e-3
+    codes: np.ndarray, seen: np.ndarray, neighbours: int = 10, pull: float = 0.2, ridge: float = 1e-5
 ) -> np.ndarray:
     """Moves codes [T,K] a share `pull` of the way to the affine hull of their nearest neighbours among `seen` [N,K].
 
@@ -39,7 +39,7 @@ def locally_linear(
         part = codes[begin : begin + 512]
         distance = square - 2 * part @ seen.T
         nearest = np.argpartition(distance, neighbours - 1, axis=1)[:, :neighbours]
-        difference = part[:, None] - seen[nearest]  # [rows,k,K]
+        difference = (part[:, None] - seen[nearest]).astype(np.float64)  # [rows,k,K]
         gram = difference @ difference.transpose(0, 2, 1)
         trace = np.trace(gram, axis1=1, axis2=2)[:, None, None]
         gram = gram + np.eye(neighbours) * (ridge * trace / neighbours + 1e-12)

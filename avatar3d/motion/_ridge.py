@@ -1,27 +1,50 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The linear model that every voice has to beat."""
+"""Linear maps from the sound about a frame to an expression: where a voice begins, and what it has to beat."""
 
 from __future__ import annotations
 
 import numpy as np
 
-_CONTEXT = 4  # rows before and after
-_RIDGE = 0.3  # times the number of rows; features have unit spread
+_RIDGE = 0.3  # times the number of frames, for features of unit spread
+_BASELINE_CONTEXT = 4
 
 
-def ridge_codes(rows: np.ndarray, codes: np.ndarray, valid: np.ndarray) -> np.ndarray:
-    """Expressions [T,K] for feature rows [T,D], by ridge regression from nine rows about each frame.
+def ridge(rows: np.ndarray, codes: np.ndarray, valid: np.ndarray, context: int) -> tuple[np.ndarray, np.ndarray]:
+    """The ridge regression of codes [T,K] on the rows [T,D] up to `context` before and after each frame.
+
+    Args:
+        rows: about zero mean and unit spread; zeros are taken beyond the ends.
+        valid: [T] bool, the frames that count.
+
+    Returns:
+        Weights [K,D,2*context+1] in the order of a one-dimensional convolution, and bias [K]; float32.
+    """
+    near = _about(rows, context)[valid].astype(np.float64)
+    target = codes[valid].astype(np.float64)
+    centre, mean = near.mean(0), target.mean(0)
+    near -= centre
+    penalty = _RIDGE * len(near) * np.eye(near.shape[1])
+    weights = np.linalg.solve(near.T @ near + penalty, near.T @ (target - mean))
+    bias = mean - centre @ weights
+    shaped = weights.T.reshape(codes.shape[1], rows.shape[1], 2 * context + 1)
+    return shaped.astype(np.float32), bias.astype(np.float32)
+
+
+def linear_baseline(rows: np.ndarray, codes: np.ndarray, valid: np.ndarray) -> np.ndarray:
+    """Expressions [T,K] for feature rows [T,D], by a ridge regression over nine rows.
 
     Args:
         codes: [N,K] of the first N frames, those to learn from.
         valid: [N] bool, which of them count.
     """
-    scaled = (rows - rows.mean(0)) / (rows.std(0) + 0.1)
-    padded = np.pad(scaled, ((_CONTEXT, _CONTEXT), (0, 0)), mode="edge")
-    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * _CONTEXT + 1, axis=0).reshape(len(rows), -1)
-    known = near[: len(codes)][valid[: len(near)]].astype(np.float64)
-    target = codes[: len(near)][valid[: len(near)]].astype(np.float64)
-    centre, mean = known.mean(0), target.mean(0)
-    known -= centre
-    weights = np.linalg.solve(known.T @ known + _RIDGE * len(known) * np.eye(known.shape[1]), known.T @ (target - mean))
-    return ((near - centre) @ weights + mean).astype(np.float32)
+    known = min(len(rows), len(codes))
+    scaled = (rows - rows[:known].mean(0)) / (rows[:known].std(0) + 0.1)
+    weights, bias = ridge(scaled[:known], codes[:known], valid[:known], _BASELINE_CONTEXT)
+    return _about(scaled, _BASELINE_CONTEXT) @ weights.reshape(len(weights), -1).T + bias
+
+
+def _about(rows: np.ndarray, context: int) -> np.ndarray:
+    """[T,D*(2*context+1)]: every row beside its neighbours."""
+    padded = np.pad(rows, ((context, context), (0, 0)))
+    near = np.lib.stride_tricks.sliding_window_view(padded, 2 * context + 1, axis=0)  # [T,D,taps]
+    return near.reshape(len(rows), -1)

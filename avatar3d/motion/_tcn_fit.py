@@ -50,6 +50,8 @@ class TcnFit:
         made = renditions(voiced, listen, frames, _RENDITIONS, rng)
         self.clean_rows = made[0].rows
         net.normalise_as(self.clean_rows)
+        known = len(self.clean_rows)
+        net.solve_linear(self.clean_rows, self.codes[:known], (self.heard & self.trusted[:, None])[:known])
         self.takes = [_Take.of(rendition, self, net) for rendition in made]
         self.window = min(_WINDOW, *(len(take.rows) for take in self.takes))
         with torch.no_grad():

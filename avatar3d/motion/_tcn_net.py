@@ -10,6 +10,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from avatar3d.motion._ridge import ridge
+
 _ROWS_AT_ONCE = 1_500
 
 
@@ -22,19 +24,26 @@ class TcnShape:
     members: int = 5
     channels: int = 32  # per member
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
-    dropout: float = 0.4
+    dropout: float = 0.3
+    context: int = 6  # rows before and after that the linear part sees
 
     @property
     def reach(self) -> int:
         """Rows before and after that one prediction sees."""
-        return 1 + sum(self.dilations)
+        return max(1 + sum(self.dilations), self.context)
 
 
 class TcnNet(nn.Module):
-    """Feature rows [B,T,D] to the expressions [B,T,M,K] of every member (Bai et al., 2018, not causal here)."""
+    """Feature rows [B,T,D] to the expressions [B,T,M,K] of every member (Bai et al., 2018, not causal here).
+
+    A member is a linear map of the rows about a frame, which is solved for, plus dilated convolutions, which are
+    trained and begin at nothing: however short the training, it does not end below the linear model.
+    """
 
     feature_mean: Tensor
     feature_scale: Tensor
+    linear: Tensor
+    linear_bias: Tensor
 
     def __init__(self, shape: TcnShape) -> None:
         super().__init__()
@@ -45,6 +54,10 @@ class TcnNet(nn.Module):
             nn.Conv1d(width, width, 3, dilation=step, padding=step, groups=members) for step in shape.dilations
         )
         self.leave = nn.Conv1d(width, members * shape.expressions, 1, groups=members)
+        nn.init.zeros_(self.leave.weight)
+        outputs, taps = members * shape.expressions, 2 * shape.context + 1
+        self.register_buffer("linear", torch.zeros(outputs, shape.features, taps))
+        self.register_buffer("linear_bias", torch.zeros(outputs))
         self.register_buffer("feature_mean", torch.zeros(shape.features))
         self.register_buffer("feature_scale", torch.ones(shape.features))
 
@@ -54,16 +67,30 @@ class TcnNet(nn.Module):
         # a feature that hardly moves must not be blown up
         self.feature_scale.copy_(torch.from_numpy(rows.std(0) + 0.1))
 
+    def solve_linear(self, rows: np.ndarray, codes: np.ndarray, heard: np.ndarray) -> None:
+        """Solves every member's linear part by ridge regression.
+
+        Args:
+            rows: [T,D] features, not normalised; codes [T,K].
+            heard: [T,M] bool, the rows each member may learn from.
+        """
+        scaled = self.normalised(torch.from_numpy(rows)).numpy()
+        maps = [ridge(scaled, codes, heard[:, member], self.shape.context) for member in range(heard.shape[1])]
+        self.linear.copy_(torch.from_numpy(np.concatenate([weights for weights, _ in maps])))
+        self.linear_bias.copy_(torch.from_numpy(np.concatenate([bias for _, bias in maps])))
+
     def normalised(self, rows: Tensor) -> Tensor:
         """Feature rows [...,D] about zero mean and unit spread, as `forward` takes them."""
         return (rows - self.feature_mean) / self.feature_scale
 
     def forward(self, rows: Tensor) -> Tensor:
         dropout = self.shape.dropout
-        hidden = functional.gelu(self.enter(rows.transpose(1, 2)))
+        columns = rows.transpose(1, 2)
+        hidden = functional.gelu(self.enter(columns))
         for block in self.blocks:
             hidden = hidden + functional.dropout(functional.gelu(block(hidden)), dropout, self.training)
         out = self.leave(functional.dropout(hidden, dropout, self.training))
+        out = out + functional.conv1d(columns, self.linear, self.linear_bias, padding=self.shape.context)
         return out.unflatten(1, (self.shape.members, self.shape.expressions)).permute(0, 3, 1, 2)
 
     @torch.no_grad()
