@@ -207,11 +207,12 @@ def _load() -> _Loaded:
         return _Loaded(None, "", f"AVATAR3D_ISA={chosen}: {reason}")
     library = _open(chosen)
     assert not isinstance(library, str)
-    library.avatar3d_set_threads(_usable_cores())
+    library.avatar3d_set_threads(usable_cores())
     return _Loaded(library, chosen, "")
 
 
-def _usable_cores() -> int:
+def usable_cores() -> int:
+    """How many processors this process may run on."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 

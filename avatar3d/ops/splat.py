@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differentiable 3D Gaussian splatting (Kerbl et al. 2023) of one picture.
 
-Conventions are gsplat's "classic" ones: picture covariance + 0.3 px^2; alpha = min(.999, o exp(-d^t P^-1 d / 2)), dropped
-below 1/255; a pixel stops before the light left falls to 1e-4; near to far by depth; near plane at 0.01. A Gaussian with
-a NaN, an infinity, a number beyond 1e9 or a quaternion without length is not drawn and gets zero gradients.
+Conventions are gsplat's "classic" ones: picture covariance + 0.3 px^2; alpha = min(.999, o exp(-d^t P^-1 d / 2)),
+dropped below 1/255; a pixel stops before the light left falls to 1e-4; near to far by depth; near plane at 0.01. A
+Gaussian with a NaN, an infinity, a number beyond 1e9 or a quaternion without length is not drawn and has no gradient.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ def splat(
         cam_from_world: [4,4], OpenCV axes; its gradient is the plain one of twelve free numbers.
         K: [3,3] px.
         width, height: px, at least 1.
-        path: "native" (the kernel; float32 on the CPU), "reference" (plain torch), or "auto": native where there is one.
+        path: "native" (the kernel; float32, CPU), "reference" (plain torch), or "auto": native where there is one.
 
     Returns:
         rgb [3,H,W] multiplied by alpha, alpha [H,W], depth [H,W] = sum of weight times z [u].
@@ -89,6 +89,7 @@ def _check(
     cam_from_world: Tensor, K: Tensor, width: int, height: int,
 ) -> None:  # fmt: skip
     count = len(means)
+    shapes: dict[str, tuple[Tensor, tuple[int, ...]]]
     shapes = {"means": (means, (count, 3)), "quats": (quats, (count, 4)), "scales": (scales, (count, 3))}
     shapes |= {"opacities": (opacities, (count,)), "cam_from_world": (cam_from_world, (4, 4)), "K": (K, (3, 3))}
     for name, (tensor, shape) in shapes.items():
@@ -165,10 +166,8 @@ def _splat(
 
 
 @_splat.register_fake
-def _(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colours: Tensor,
-    cam_from_world: Tensor, K: Tensor, width: int, height: int, keep: bool,
-) -> Drawn:  # fmt: skip
+def _(means: Tensor, *arguments: Any) -> Drawn:
+    width, height, keep = arguments[-3:]
     rgb, alpha, depth = (means.new_empty(*shape, height, width) for shape in ((3,), (), ()))
     records, tile_start, pixels = _state(means, width, height, keep)
     hits = torch.library.get_ctx().new_dynamic_size() if keep else 0
@@ -198,11 +197,8 @@ def _splat_backward(
 
 
 @_splat_backward.register_fake
-def _(
-    means: Tensor, quats: Tensor, scales: Tensor, opacities: Tensor, colours: Tensor, cam_from_world: Tensor, *_: Any
-) -> Any:
-    tensors = (means, quats, scales, opacities, colours, cam_from_world)
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in tensors)
+def _(*arguments: Any) -> Any:
+    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in arguments[:6])
 
 
 def _remember(ctx: Any, inputs: tuple[Any, ...], output: Drawn) -> None:

@@ -51,7 +51,7 @@ def turned(angle: float = 0.3) -> Tensor:
 
 
 def cloud(count: int, width: int, height: int, seed: int = 0, spread: float = 1.0, terms: int = 0) -> Scene:
-    """Gaussians of all shapes around the camera's axis, some outside the picture; `terms` harmonics, 0: plain colours."""
+    """Gaussians of all shapes around the camera's axis, some outside; `terms` harmonics, 0: plain colours."""
     g = torch.Generator().manual_seed(seed)
     focal = 1.2 * max(width, height)
     size = 0.25 * (100 / max(count, 1)) ** 0.5 * spread

@@ -74,7 +74,7 @@ def test_unknown_path_is_refused() -> None:
 
 
 def test_threads_are_those_the_process_may_use(kernels: None) -> None:
-    assert _native.threads() == _native._usable_cores()
+    assert _native.threads() == _native.usable_cores()
 
 
 def test_a_forked_child_draws(kernels: None) -> None:

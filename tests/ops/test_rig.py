@@ -25,7 +25,8 @@ def _inputs(count: int, seed: int = 0) -> list[Tensor]:
 
 
 def _error(found: Tensor, expected: Tensor) -> float:
-    return float((found.detach().double() - expected.detach()).norm() / expected.norm().clamp_min(1e-12))
+    expected = expected.detach()
+    return float((found.detach() - expected).norm() / expected.norm().clamp_min(1e-12))
 
 
 @needs_kernels
