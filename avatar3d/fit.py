@@ -209,7 +209,7 @@ class _Run:
             prefix = f"adam/{name}/"
             state = {k.removeprefix(prefix): v for k, v in tensors.items() if k.startswith(prefix)}
             if state:
-                self.optimiser.state[parameter] = state
+                self.optimiser.state[parameter] = {key: _laid_out_as(parameter, v) for key, v in state.items()}
 
     def _parameters(self) -> Iterator[tuple[str, Tensor]]:
         for group in self.optimiser.param_groups:
@@ -281,6 +281,11 @@ class _Log:
     def close(self) -> None:
         if self._writer is not None:
             self._writer.close()
+
+
+def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
+    # the fused step walks parameter and moments side by side in memory, and a file keeps no strides
+    return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
 
 
 def _mixed(seed: int, step: int) -> int:

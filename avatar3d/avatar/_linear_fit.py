@@ -97,8 +97,8 @@ class LinearFit:
     # what fit asks for
 
     def param_groups(self) -> list[dict[str, Any]]:
-        groups = [{"name": name, "params": [self.learned[name]], "lr": lr, "eps": 1e-15} for name, lr in _RATES.items()]
-        return [*groups, {"name": "tables", "params": [self.learned["tables"]], "lr": _TABLE_RATE, "eps": 1e-15}]
+        groups = [{"name": name, "params": [self.learned[name]], "lr": lr} for name, lr in _RATES.items()]
+        return [*groups, {"name": "tables", "params": [self.learned["tables"]], "lr": _TABLE_RATE}]
 
     def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
         frame = int(torch.multinomial(self.chances, 1))

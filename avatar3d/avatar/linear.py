@@ -225,7 +225,7 @@ def _drive(capture: Capture, track: Track, rest: Tensor, expression: int) -> dic
         chosen = np.linspace(0, len(train) - 1, min(_BACKGROUND_FRAMES, len(train))).astype(int)
         plate = np.median(capture.frames[chosen], axis=0)
     return {
-        "background": torch.from_numpy(np.asarray(plate, np.float32) / 255),
+        "background": torch.from_numpy(np.ascontiguousarray(plate, np.float32) / 255),
         "camera_K": track.camera.K.float(),
         "rest_pose": rest,
         "code_offset": offset,

@@ -40,7 +40,7 @@ def blend_reference(codes: Tensor, tables: Tensor) -> Tensor:
 @torch.no_grad()
 def adam_rank1(
     tables: Tensor, first: Tensor, second: Tensor, codes: Tensor, gradient: Tensor, lr: float, step: int,
-    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-15, path: str = "auto",
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8, path: str = "auto",
 ) -> None:  # fmt: skip
     """One step of Adam (Kingma and Ba, 2015) on `tables`, in place, whose gradient is codes_k times `gradient`.
 
@@ -71,7 +71,7 @@ def adam_rank1(
 @torch.no_grad()
 def adam_rank1_reference(
     tables: Tensor, first: Tensor, second: Tensor, codes: Tensor, gradient: Tensor, lr: float, step: int,
-    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-15,
+    betas: tuple[float, float] = (0.9, 0.999), eps: float = 1e-8,
 ) -> None:  # fmt: skip
     """The twin of `adam_rank1` in plain torch."""
     full = codes.view(-1, *[1] * gradient.ndim) * gradient

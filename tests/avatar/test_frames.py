@@ -1,0 +1,78 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Where errors count more, and which frames are drawn how often."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+from made_up import SIZE, MadeUp
+
+from avatar3d.avatar._frames import Frames, rarity
+
+
+@pytest.fixture
+def frames(made_up: MadeUp) -> Frames:
+    return Frames(made_up.capture, made_up.track)
+
+
+def test_the_open_mouth_counts_most_and_the_room_least(made_up: MadeUp, frames: Frames) -> None:
+    frame = int(made_up.track.motion.expression[:60, 0].argmax())
+    weight = frames.weight(frame, 0)
+    x, y = made_up.track.landmarks.points[frame, [13, 14], :2].mean(0)
+    assert weight[int(y), int(x)] == 9
+    assert weight[0, 0] == 1
+    x, y = made_up.track.landmarks.points[frame, [159, 145], :2].mean(0)
+    assert weight[int(y), int(x)] == 3
+
+
+def test_a_level_is_half_the_size_in_everything(frames: Frames) -> None:
+    assert frames.target(3, 1).shape == (3, SIZE // 2, SIZE // 2)
+    assert frames.weight(3, 1).shape == (SIZE // 2, SIZE // 2)
+    assert torch.allclose(frames.target(3, 1).mean(), frames.target(3, 0).mean(), atol=1e-3)
+
+
+def test_a_face_at_the_edge_has_weights_and_a_box_inside_the_picture(made_up: MadeUp) -> None:
+    points = made_up.track.landmarks.points.copy()
+    points[..., :2] += [0.6 * SIZE, -0.7 * SIZE]
+    landmarks = replace(made_up.track.landmarks, points=points)
+    frames = Frames(made_up.capture, replace(made_up.track, landmarks=landmarks))
+    assert frames.weight(0, 0).shape == (SIZE, SIZE)
+    x0, y0, x1, y1 = frames.face_box(0)
+    assert 0 <= x0 < x1 <= SIZE
+    assert 0 <= y0 < y1 <= SIZE
+
+
+@pytest.mark.parametrize("level", [0, 1])
+def test_patches_lie_inside_the_picture(frames: Frames, level: int) -> None:
+    torch.manual_seed(0)
+    starts = set()
+    for _ in range(50):
+        rows, columns = frames.patch(5, level, 24)
+        assert rows.stop <= SIZE >> level
+        assert columns.stop <= SIZE >> level
+        assert rows.start >= 0
+        assert columns.start >= 0
+        starts.add((rows.start, columns.start))
+    assert len(starts) > 10
+
+
+def test_rare_kinds_of_frames_are_drawn_more_often(made_up: MadeUp) -> None:
+    usable = torch.arange(made_up.track.fitted_frames)
+    chances = rarity(made_up.track, usable)
+    shut = torch.from_numpy(made_up.track.motion.blink.mean(1) > 0.5)[: len(usable)]
+    assert chances.sum() == pytest.approx(1, abs=1e-5)
+    assert chances[: len(usable)][shut].mean() > 1.3 * chances[: len(usable)][~shut].mean()
+
+
+def test_alpha_is_judged_only_where_the_mask_is_sure(made_up: MadeUp) -> None:
+    masks = np.full((len(made_up.capture.frames), SIZE, SIZE), 128, np.uint8)
+    masks[:, : SIZE // 2] = 255
+    frames = Frames(replace(made_up.capture, masks=masks), made_up.track)
+    half = torch.zeros(SIZE, SIZE)
+    half[: SIZE // 2] = 1
+    assert frames.alpha_error(half, 0, 0) == 0
+    assert frames.alpha_error(1 - half, 0, 0) == pytest.approx(0.5)
+    assert frames.alpha_error(half[::2, ::2], 0, 1) == 0

@@ -1,0 +1,156 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training a linear head on the made-up person: it learns, resumes, repeats itself, and keeps its books."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up import SETTINGS, MadeUp, film
+
+from avatar3d.avatar._linear_fit import LinearFit, LinearFitSettings
+from avatar3d.avatar.linear import LinearHead
+from avatar3d.density import Relocation
+from avatar3d.fit import Budget, Stage, StepReport, fit
+from avatar3d.perceptual import gradient_loss
+from avatar3d.render.native import Native
+
+STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture": 1.0, "perceptual": 0.1})]
+SMALL = LinearFitSettings(patch_px=32)
+
+
+def _task(made_up: MadeUp, settings: LinearFitSettings = SMALL) -> LinearFit:
+    head = LinearHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
+    task = LinearFit(head, made_up.capture, made_up.track, Native(), settings, gradient_loss)
+    task.paint()
+    return task
+
+
+def _run(task: LinearFit, steps: int, **options: object) -> list[StepReport]:
+    return list(fit(task, STAGES, Budget(steps=steps), reviews=0, **options))  # type: ignore[arg-type]
+
+
+def _psnr(a: np.ndarray, b: np.ndarray, region: np.ndarray) -> float:
+    error = np.square(a.astype(float) - b.astype(float)) / 255**2
+    return float(-10 * np.log10(error[region].mean()))
+
+
+def _hull(made_up: MadeUp, frames: range) -> np.ndarray:
+    """[T,H,W] bool: a box about each face."""
+    inside = np.zeros((len(frames), *made_up.capture.frames.shape[1:3]), bool)
+    for row, frame in enumerate(frames):
+        low, high = (f(made_up.track.landmarks.points[frame, :468, :2], 0).astype(int) for f in (np.min, np.max))
+        inside[row, low[1] : high[1], low[0] : high[0]] = True
+    return inside
+
+
+@pytest.fixture(scope="module")
+def learned(made_up: MadeUp) -> LinearHead:
+    """Trained for 300 steps."""
+    task = _task(made_up)
+    _run(task, 300)
+    return task.trained()
+
+
+def test_it_beats_the_mean_image_by_6_db_on_frames_it_never_saw(made_up: MadeUp, learned: LinearHead) -> None:
+    start, frames = made_up.track.fitted_frames, made_up.capture.frames
+    held_out = range(start, len(frames))
+    hull = _hull(made_up, held_out)
+    mean_image = np.broadcast_to(frames[:start].mean(0), frames[start:].shape)
+    drawn = film(learned, made_up.track.motion)[start:]
+    assert _psnr(drawn, frames[start:], hull) > _psnr(mean_image, frames[start:], hull) + 6
+
+
+def test_training_moves_it_towards_the_film(made_up: MadeUp, learned: LinearHead) -> None:
+    fresh = _task(made_up).trained()
+    frames = made_up.capture.frames[:10]
+    motion = made_up.track.motion[slice(0, 10)]
+    everywhere = np.ones(frames.shape[:3], bool)
+    assert _psnr(film(learned, motion), frames, everywhere) > _psnr(film(fresh, motion), frames, everywhere) + 3
+
+
+def test_one_shot_colours_are_those_of_the_film(made_up: MadeUp) -> None:
+    head = LinearHead(made_up.truth.parts, made_up.truth.width, made_up.truth.height)
+    known = head.parts["colours"].clone()
+    head.parts["colours"] = torch.full_like(known, 0.5)
+    task = LinearFit(head, made_up.capture, made_up.track, Native())
+    task.paint()
+    error = (task.learned["colours"] - known).abs().mean(1)
+    assert error[~task.unseen].median() < 0.12
+    assert (known - 0.5).abs().mean() > 0.2
+    # what is hidden in every frame keeps its grey
+    assert task.unseen.any()
+    assert torch.equal(task.learned["colours"][task.unseen], torch.full((int(task.unseen.sum()), 3), 0.5))
+
+
+def test_a_resumed_run_takes_the_steps_it_would_have_taken(made_up: MadeUp, tmp_path: Path) -> None:
+    whole = _task(made_up)
+    _run(whole, 40)
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for report in fit(_task(made_up), STAGES, Budget(steps=40), reviews=0, checkpoint=checkpoint):
+        if report.step == 23:
+            break
+    second = _task(made_up)
+    reports = _run(second, 40, checkpoint=checkpoint)
+    assert [reports[0].step, reports[-1].step] == [24, 40]
+    expected = whole.snapshot()
+    for name, tensor in second.snapshot().items():
+        assert torch.allclose(tensor.float(), expected[name].float(), atol=1e-5), name
+
+
+def test_the_same_seed_repeats_and_another_does_not(made_up: MadeUp) -> None:
+    losses = [[report.loss for report in _run(_task(made_up), 12, seed=seed)] for seed in (5, 5, 6)]
+    assert losses[0] == pytest.approx(losses[1], abs=1e-5)
+    assert losses[0] != pytest.approx(losses[2], abs=1e-3)
+
+
+def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
+    plan = Relocation(dead=torch.tensor([3, 8]), source=torch.tensor([100, 200]))
+    monkeypatch.setattr("avatar3d.avatar._linear_fit.plan_relocation", lambda *_: plan)
+    task = _task(made_up, replace(SMALL, relocate_from=0.5, relocate_every=9.0, relocate_until=1.0))
+    states: dict[str, dict[str, torch.Tensor]] = {}
+    watched = task.after_step
+
+    def after_step(stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
+        watched(stage, progress, step, optimiser)
+        if task.demand.abs().sum() == 0:  # relocation has just emptied it
+            for name in ("means", "quats", "colours"):
+                states[name] = {key: value.clone() for key, value in optimiser.state[task.learned[name]].items()}
+            states["now"] = {name: tensor.detach().clone() for name, tensor in task.learned.items()}
+            states["tables"] = {key: value.clone() for key, value in task.moments.items()}
+
+    monkeypatch.setattr(task, "after_step", after_step)
+    _run(task, 10)
+    now = states["now"]
+    for name in ("quats", "colours", "skin_logits", "log_scales", "opacity_logits"):
+        assert torch.equal(now[name][plan.dead], now[name][plan.source]), name
+    assert torch.equal(now["tables"][:, plan.dead], now["tables"][:, plan.source])
+    for name in ("means", "quats", "colours"):
+        for key in ("exp_avg", "exp_avg_sq"):
+            assert torch.equal(states[name][key][plan.dead], states[name][key][plan.source]), (name, key)
+    assert torch.equal(states["tables"]["exp_avg_sq"][:, plan.dead], states["tables"]["exp_avg_sq"][:, plan.source])
+    assert not torch.equal(now["means"][plan.dead], now["means"][plan.source])
+
+
+def test_body_corrections_that_follow_the_head_are_folded_into_the_map(made_up: MadeUp) -> None:
+    task = _task(made_up)
+    truth = 0.05 * torch.randn(19, 6, generator=torch.Generator().manual_seed(2))
+    wanted = task.features @ truth
+    task.corrections.values[:, 6:] = wanted
+    before = task.learned["body_map"].detach().clone()
+    folded = task.features @ (task.trained().parts["body_map"] - before)
+    usable = task.frames.usable
+    left = (folded - wanted)[usable].square().sum() / (wanted - wanted[usable].mean(0))[usable].square().sum()
+    assert 1 - left > 0.8
+
+
+def test_frames_without_confidence_are_never_drawn(made_up: MadeUp) -> None:
+    confidence = made_up.track.confidence.copy()
+    confidence[10:30] = 0
+    task = LinearFit(made_up.truth, made_up.capture, replace(made_up.track, confidence=confidence), Native())
+    assert task.chances[10:30].sum() == 0
+    assert task.chances[made_up.track.fitted_frames :].sum() == 0
+    assert task.chances.sum() == pytest.approx(1)
