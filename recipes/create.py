@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,14 +17,15 @@ from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.recipes._clock import Clock
+from avatar3d.recipes._page import write_talking_page
 from avatar3d.recipes._text import size_mb
-from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened, reported
+from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
 from avatar3d.recipes.train import PRESETS, TrainSettings, train
 from avatar3d.recipes.voice import VoiceSettings, train_voice
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
-from avatar3d.talk import show
+from avatar3d.talk import perform, show
 
 SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
 CLIP_S = 60.0  # of the person's own movement, kept in the avatar
@@ -49,8 +50,9 @@ def create(
     """Does every stage whose inputs have changed.
 
     Returns:
-        JSON values: those of `prepare`, "preset", "head" and "voice" (how they were trained), "avatar", "sample" and
-        "report" (paths), "avatar_mb", "seconds" per stage, "peak_rss_mb", "wall_s" of this run.
+        JSON values: those of `prepare`, "preset", "head" and "voice" (how they were trained), "avatar", "samples" (a
+        video, and a page that plays it in 3D) and "report" (paths), "avatar_mb", "seconds" per stage, "peak_rss_mb",
+        "wall_s" of this run.
 
     Raises:
         InputError: the video, the sample or the folder cannot be used; nothing is left half-written.
@@ -86,20 +88,20 @@ def _made(
     described = about(prepared, settings)
     avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
-    sample = work.path / f"{described['name']}_sample.mp4"
+    samples = [work.path / f"{described['name']}_sample{suffix}" for suffix in (".mp4", ".html")]
     with clock.timed("avatar"):
         _written(work, folder, avatar)
     with clock.timed("sample"):
-        _sampled(prepared, avatar, sample, speech, settings, watch)
-    trained = {"preset": settings.preset, "head": head_figures, "voice": voice_figures}
-    report = reported(prepared, "final report", prepared.figures["quality"] | trained)
+        _sampled(prepared, avatar, samples, speech, settings, watch)
     return {
         **prepared.figures,
-        **trained,
+        "preset": settings.preset,
+        "head": head_figures,
+        "voice": voice_figures,
         "warnings": warnings,
         "avatar": str(folder),
-        "sample": str(sample),
-        "report": str(report),
+        "samples": [str(sample) for sample in samples],
+        "report": str(work.report),
         "avatar_mb": size_mb(folder),
         **clock.costs,
         "wall_s": round(time.perf_counter() - started, 1),
@@ -110,7 +112,8 @@ def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What to look at, and the figures that a person wants to see first."""
     return [
         ("avatar", f"{figures['avatar']} ({figures['avatar_mb']} MB)"),
-        ("sample", figures["sample"]),
+        ("sample", figures["samples"][0]),
+        ("sample in 3D", figures["samples"][1]),
         ("report", figures["report"]),
         ("video", f"{figures['frames']} frames of {figures['size_px']} px"),
         ("landmark error px", figures["quality"]["landmark_rms_px"]),
@@ -210,18 +213,27 @@ def _whole(folder: Path) -> bool:
 
 
 def _sampled(
-    prepared: Prepared, avatar: Avatar, out: Path, speech: Sound | None, settings: CreateSettings, watch: Watch
+    prepared: Prepared,
+    avatar: Avatar,
+    outs: Sequence[Path],
+    speech: Sound | None,
+    settings: CreateSettings,
+    watch: Watch,
 ) -> None:
-    """Writes the sample: the avatar saying the speech or the end of the video's sound, or moving as in the video."""
-    work, capture = prepared.work, prepared.capture
+    """The avatar saying the speech or the end of the video's sound, or moving as in the video: as video and as page."""
+    work, capture, (video, page) = prepared.work, prepared.capture, outs
     spoken = None if settings.sample is None else file_hash(settings.sample)
     key = key_of("sample", work.key("avatar"), spoken, settings.seed)
-    if work.key("sample") == key and out.is_file():
+    if work.key("sample") == key and video.is_file() and page.is_file():
         return
     if avatar.voice is None:
-        _reenacted(avatar, prepared, out, watch)
+        sound, motion = None, _own_movement(prepared.track.motion)
+        _reenacted(avatar, motion, video, watch)
     else:
-        say(avatar, speech or _own_end(capture), out, TalkSettings(seed=settings.seed), watch)
+        sound = speech or _own_end(capture)
+        motion = perform(avatar.voice, sound, avatar.clip, seed=settings.seed)
+        say(avatar, sound, video, TalkSettings(seed=settings.seed), watch)
+    write_talking_page(page, avatar.head, motion, sound, avatar.about["name"])
     work.finish("sample", key)
 
 
@@ -230,10 +242,12 @@ def _own_end(capture: Capture) -> Sound:
     return Sound(capture.sound.samples[-round(SAMPLE_S * capture.sound.rate) :], capture.sound.rate)
 
 
-def _reenacted(avatar: Avatar, prepared: Prepared, out: Path, watch: Watch) -> None:
-    """The head in the person's own last movements, for want of a voice."""
-    motion = prepared.track.motion
-    motion = motion[slice(max(len(motion) - round(SAMPLE_S * motion.fps), 0), len(motion))]
+def _own_movement(motion: Motion) -> Motion:
+    return motion[slice(max(len(motion) - round(SAMPLE_S * motion.fps), 0), len(motion))]
+
+
+def _reenacted(avatar: Avatar, motion: Motion, out: Path, watch: Watch) -> None:
+    """The head in the person's own movements, for want of a voice."""
     camera = avatar.head.camera
     with media.VideoWriter(out, camera.width, camera.height, motion.fps) as writer:
         for index, frame in enumerate(show(avatar.head, choose("avatar3d.render", "native")(), motion)):

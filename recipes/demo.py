@@ -61,6 +61,10 @@ class DemoFiles:
         return self.work.path / f"{NAME}_sample.mp4"
 
     @property
+    def page(self) -> Path:
+        return self.work.path / f"{NAME}_sample.html"
+
+    @property
     def gif(self) -> Path:
         return self.folder / f"{NAME}_says_new_words.gif"
 
@@ -89,7 +93,7 @@ def demo(out: Path, settings: DemoSettings = DemoSettings(), watch: Watch = unwa
         "seconds": clock.costs["seconds"] | judged["seconds"],
         "peak_rss_mb": judged["peak_rss_mb"],
         "wall_s": round(time.perf_counter() - started, 1),
-        "open": [str(path) for path in (files.gif, files.sample, files.sheet, files.work.report)],
+        "open": [str(path) for path in (files.gif, files.sample, files.page, files.sheet, files.work.report)],
     }
 
 

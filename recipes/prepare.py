@@ -65,10 +65,10 @@ def prepare(
             followed = tracked(work, taken, landmarks, settings.track, model, watch)
         with clock.timed("masks"):
             taken = masks(taken, followed, work, watch)
-    figures = _figures(work, taken, followed) | {"seconds": clock.costs["seconds"]}
-    done = Prepared(work, taken, followed, figures)
-    reported(done, "report", figures["quality"])
-    return done
+    figures = _figures(work, taken, followed)
+    with clock.timed("report"):
+        _reported(work, taken, followed, figures["quality"])
+    return Prepared(work, taken, followed, figures | {"seconds": clock.costs["seconds"]})
 
 
 def reopened(work: Work) -> Prepared:
@@ -81,16 +81,6 @@ def reopened(work: Work) -> Prepared:
     if taken.masks is None or taken.background is None:
         raise InputError(f"{work.path}: not prepared to the end", "run `avatar3d prepare` with the video again")
     return Prepared(work, taken, followed, _figures(work, taken, followed) | {"seconds": Clock(work).costs["seconds"]})
-
-
-def reported(prepared: Prepared, stage: str, figures: dict[str, Any]) -> Path:
-    """Writes report.html with these figures, unless `stage` has written it with the same."""
-    work = prepared.work
-    key = key_of(stage, work.key("track"), work.key("masks"), figures)
-    if work.key(stage) != key or not work.report.is_file():
-        write_report(work, prepared.capture, prepared.track, figures)
-        work.finish(stage, key)
-    return work.report
 
 
 def tracked(
@@ -151,6 +141,14 @@ def _refuse_another_video(video: Path, work: Work, restart: bool) -> None:
             f"{work.path}: holds the work of another video than {video.name}",
             "name another folder with -o, or replace it with --restart",
         )
+
+
+def _reported(work: Work, taken: Capture, followed: Track, quality: dict[str, Any]) -> None:
+    key = key_of("report", work.key("track"), work.key("masks"), quality)
+    if work.key("report") == key and work.report.is_file():
+        return
+    write_report(work, taken, followed, quality)
+    work.finish("report", key)
 
 
 def _figures(work: Work, taken: Capture, followed: Track) -> dict[str, Any]:
