@@ -253,12 +253,12 @@ class LinearFit:
         return self.perceptual(drawn[:, rows, columns], target[:, rows, columns])
 
     def _update_tables(self, rate: float) -> None:
-        if self._blended is None or self._blended[1].grad is None:
+        if self._blended is None or (gradient := self._blended[1].grad) is None:
             return
-        codes, blended = self._blended
+        codes = self._blended[0]
         self._updates += 1
         first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
-        adam_rank1(self.learned["tables"].data, first, second, codes, blended.grad, rate, self._updates)
+        adam_rank1(self.learned["tables"].data, first, second, codes, gradient, rate, self._updates)
 
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()

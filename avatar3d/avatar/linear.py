@@ -133,8 +133,10 @@ class LinearHead:
     def assemble(self, offsets: Tensor, world_from_head: Tensor, world_from_body: Tensor) -> Gaussians:
         """Gaussians in world space from offsets [N,9] and two rigid poses [7]."""
         parts = self.parts
-        names = ("means", "quats", "colours", "skin_logits")
-        means, quats, colours = rig(*(parts[name] for name in names), offsets, world_from_head, world_from_body)
+        means, quats, colours = rig(
+            parts["means"], parts["quats"], parts["colours"], parts["skin_logits"],
+            offsets, world_from_head, world_from_body,
+        )  # fmt: skip
         return Gaussians(means, quats, parts["log_scales"], parts["opacity_logits"], colours, parts["group"])
 
     def keep(self, rows: Tensor) -> LinearHead:

@@ -39,6 +39,7 @@ def rig(
         means [N,3] u in world space, quats [N,4], colours [N,3].
     """
     count = len(means)
+    shapes: dict[str, tuple[Tensor, tuple[int, ...]]]
     shapes = {"quats": (quats, (count, 4)), "colours": (colours, (count, 3)), "offsets": (offsets, (count, 9))}
     shapes |= {"means": (means, (count, 3)), "skin_logits": (skin_logits, (count,))}
     shapes |= {"world_from_head": (world_from_head, (7,)), "world_from_body": (world_from_body, (7,))}
