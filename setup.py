@@ -80,7 +80,10 @@ class BuildKernels(build_ext):
         fresh = target.with_name(f"{target.name}.{os.getpid()}")
         stamp = f'-DAVATAR3D_SOURCE_HASH="{source_hash()}"'
         command = [*compiler.split(), *FLAGS, *ISA_FLAGS[isa], stamp, "-I", str(ROOT / "csrc"), "-o", str(fresh)]
-        done = subprocess.run([*command, *ext.sources], cwd=ROOT, capture_output=True, text=True, check=False)
+        try:
+            done = subprocess.run([*command, *ext.sources], cwd=ROOT, capture_output=True, text=True, check=False)
+        except OSError as error:
+            raise CompileError(f"cannot run the C++ compiler {compiler}: {error}") from error
         if done.returncode:
             fresh.unlink(missing_ok=True)
             raise CompileError(f"{compiler} could not build {target.name}:\n{done.stderr}")
