@@ -1,0 +1,80 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Training the head of a work folder: stored, read back, refused."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from made_up import COUNTS, MadeUp, make
+
+from avatar3d.errors import InputError
+from avatar3d.recipes.train import PRESETS, TrainSettings, load_head, stages, train
+from avatar3d.records import Progress
+from avatar3d.store import Work, frames_writer, save_capture, save_track
+
+
+QUICK = TrainSettings(budget_s=None, steps=12, counts=COUNTS)
+
+
+@pytest.fixture(scope="module")
+def made_up(face_task: Path) -> MadeUp:
+    return make(face_task, frames=66)
+
+
+@pytest.fixture
+def work(tmp_path: Path, made_up: MadeUp) -> Work:
+    return _written(Work(tmp_path), made_up)
+
+
+def _written(work: Work, made_up: MadeUp) -> Work:
+    with frames_writer(work.frames, made_up.capture.frames.shape) as frames:
+        frames[:] = made_up.capture.frames
+    save_capture(work, made_up.capture, made_up.track.landmarks, {})
+    save_track(work, made_up.track)
+    work.finish("capture", "made up")
+    work.finish("track", "made up")
+    return work
+
+
+def test_a_head_is_trained_stored_and_read_back(work: Work) -> None:
+    messages: list[Progress] = []
+    head, figures = train(work, QUICK, messages.append)
+    assert figures["steps"] == 12
+    assert figures["gaussians"] == len(head)
+    assert figures["held_out"]["psnr_full"] > 10
+    assert messages[-1].done == 1
+    again, told = train(work, QUICK, lambda _: pytest.fail("nothing is left to do"))
+    assert told == figures
+    assert all(torch.equal(again.parts[name], tensor) for name, tensor in head.parts.items())
+    assert torch.equal(load_head(work).parts["means"], head.parts["means"])
+
+
+def test_other_settings_train_anew(work: Work) -> None:
+    train(work, QUICK)
+    assert train(work, replace(QUICK, steps=3))[1]["steps"] == 3
+
+
+def test_too_few_frames_with_a_face_are_refused(work: Work, made_up: MadeUp) -> None:
+    confidence = np.zeros_like(made_up.track.confidence)
+    confidence[:20] = 1
+    save_track(work, replace(made_up.track, confidence=confidence))
+    with pytest.raises(InputError, match="only 20 frames"):
+        train(work, QUICK)
+
+
+def test_a_folder_that_is_not_prepared_is_refused(tmp_path: Path) -> None:
+    with pytest.raises(InputError):
+        train(Work(tmp_path), QUICK)
+
+
+@pytest.mark.parametrize("preset", PRESETS)
+def test_presets_grow_in_time_and_fill_their_stages(preset: str) -> None:
+    settings = PRESETS[preset]
+    assert stages(settings)[-1].until == 1
+    assert stages(settings)[0].rates == {"tables": 0.0}
+    assert settings.budget_s is not None
+    assert settings.budget_s <= {"quick": 60, "standard": 240, "quality": 480}[preset]
