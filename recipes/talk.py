@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""`avatar3d talk`: an avatar says what a sound file says, as a video."""
+"""`avatar3d talk`: an avatar says what a sound file says, as a video or as a page in 3D."""
 
 from __future__ import annotations
 
@@ -19,12 +19,16 @@ import torch
 from avatar3d import media
 from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose
+from avatar3d.contracts import Speak
+from avatar3d.dsp import resampled
 from avatar3d.errors import InputError
+from avatar3d.recipes._page import write_talking_page
 from avatar3d.records import FPS, Progress, Sound, Watch, frame_count, unwatched
 from avatar3d.store import load_picture
-from avatar3d.talk import Background, HeadMotion, Orbit, View, resized, talk
+from avatar3d.talk import Background, HeadMotion, Orbit, View, perform, resized, talk
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
+PAGE_SOUND_RATE = 24_000  # Hz; a page carries its sound uncompressed
 _AHEAD = 4  # frames drawn while one is encoded
 _SIDES_PX = (64, 4096)
 
@@ -68,12 +72,36 @@ def say(
     watch: Watch = unwatched,
     name: str = "this avatar",
 ) -> dict[str, Any]:
-    """As `talk_video`, of an open avatar and a sound at hand."""
+    """As `talk_video`, of an open avatar and a sound at hand; a name that ends in .html makes a page in 3D."""
+    voice_of(avatar, name)
+    started, total = time.perf_counter(), frame_count(sound)
+    if out.suffix == ".html":
+        width, height = _write_page(avatar, sound, out, settings)
+    else:
+        width, height = _write_video(avatar, sound, out, settings, watch)
+    wall_s = time.perf_counter() - started
+    return {
+        "frames": total,
+        "seconds": total / FPS,
+        "width": width,
+        "height": height,
+        "wall_s": round(wall_s, 2),
+        "fps": round(total / wall_s, 1),
+    }
+
+
+def voice_of(avatar: Avatar, name: str) -> Speak:
+    """The avatar's voice; InputError where it has none."""
     if avatar.voice is None:
         raise InputError(
             f"{name}: has no voice, since the video that it was made from has no sound",
             "create it from a video in which the person speaks",
         )
+    return avatar.voice
+
+
+def _write_video(avatar: Avatar, sound: Sound, out: Path, settings: TalkSettings, watch: Watch) -> tuple[int, int]:
+    """Width and height of the video that now stands at `out`."""
     orbit = Orbit() if settings.camera == "orbit" else None
     view = View(_width(settings), background_of(settings.background), orbit)
     camera = resized(avatar.head.camera, view.width)
@@ -84,7 +112,7 @@ def say(
     )
     frames = talk(
         avatar.head,
-        avatar.voice,
+        voice_of(avatar, str(out)),
         draw,
         sound,
         avatar.clip,
@@ -96,15 +124,15 @@ def say(
         for index, frame in enumerate(drawn):
             writer.write(frame)
             watch(Progress("talk", (index + 1) / total, f"{(index + 1) / (time.perf_counter() - started):.0f} fps"))
-    wall_s = time.perf_counter() - started
-    return {
-        "frames": total,
-        "seconds": total / FPS,
-        "width": camera.width,
-        "height": camera.height,
-        "wall_s": round(wall_s, 2),
-        "fps": round(total / wall_s, 1),
-    }
+    return camera.width, camera.height
+
+
+def _write_page(avatar: Avatar, sound: Sound, out: Path, settings: TalkSettings) -> tuple[int, int]:
+    """Width and height of the view that the page at `out` starts from."""
+    motion = perform(voice_of(avatar, str(out)), sound, avatar.clip, settings.head, settings.seed)
+    heard = Sound(resampled(sound, PAGE_SOUND_RATE), PAGE_SOUND_RATE)
+    write_talking_page(out, avatar.head, motion, heard, str(avatar.about.get("name", "avatar")))
+    return avatar.head.camera.width, avatar.head.camera.height
 
 
 def background_of(text: str) -> Background:

@@ -127,14 +127,14 @@ class Train(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Talk(Verb):
-    """Let an avatar say what a sound file says, as a video in sync with it."""
+    """Let an avatar say what a sound file says, as a video in sync with it, or as a page in which it can be turned."""
 
     avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
     """A folder NAME.avatar that `create` wrote."""
     speech: Positional[Annotated[Path, arg(metavar="SPEECH")]]
     """Speech of any length: wav, mp3, flac, m4a, mp4 and more."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
-    """The video to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9)."""
+    """What to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9); .html: a page in 3D."""
     background: Annotated[str, arg(metavar="WHAT")] = "original"
     """original (the filmed room), alpha, a colour as #rrggbb, or a picture's file name."""
     camera: Literal["fixed", "orbit"] = "fixed"

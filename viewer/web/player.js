@@ -62,7 +62,7 @@ class Player {
     const camFromWorld = new Float32Array([
       ...turn.slice(0, 3), shift[0], ...turn.slice(3, 6), shift[1], ...turn.slice(6, 9), shift[2], 0, 0, 0, 1,
     ]);
-    return { camFromWorld, focal: focal.map((f) => f * zoom), middle, size };
+    return { camFromWorld, focal: focal.map((f) => f * zoom), middle, size, enlarged: zoom };
   }
 
   draw(seconds) {

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two passes. POSE writes every splat's world centre, covariance and colour into textures; DRAW blends the splats as
-// quads, far to near. The conventions are the trainer's: 0.3 px^2 blur, alpha between 1/255 and .999.
+// quads, far to near. The conventions are the trainer's: blur of 0.3 of its pixels squared, alpha between 1/255 and .999.
 
 export const ROW = 1024; // splats per texture row
 export const BATCH = 128; // quads per instance: software GL draws one quad per instance five times slower
@@ -58,7 +58,7 @@ void main() {
 export const drawVertex = `#version 300 es
 precision highp float; precision highp sampler2D; precision highp usampler2D;
 uniform sampler2D centres, shapesA, shapesB, colours; uniform usampler2D order;
-uniform mat4 camFromWorld; uniform vec2 focal, middle, size; uniform int count;
+uniform mat4 camFromWorld; uniform vec2 focal, middle, size; uniform float blur; uniform int count;
 out vec2 offset; flat out vec4 paint;
 void main() {
   gl_Position = vec4(0, 0, 2, 1); offset = vec2(0); paint = vec4(0); // outside: not drawn
@@ -76,7 +76,7 @@ void main() {
   vec2 half_ = .5 * size / focal, low = -(middle / focal + .3 * half_), high = (size - middle) / focal + .3 * half_;
   vec2 slope = clamp(p.xy / p.z, low, high);
   vec3 jx = vec3(focal.x, 0, -focal.x * slope.x) / p.z, jy = vec3(0, focal.y, -focal.y * slope.y) / p.z;
-  float xx = dot(jx, cov * jx) + .3, xy = dot(jx, cov * jy), yy = dot(jy, cov * jy) + .3;
+  float xx = dot(jx, cov * jx) + blur, xy = dot(jx, cov * jy), yy = dot(jy, cov * jy) + blur;
   float mean = .5 * (xx + yy), spread = sqrt(max(1e-9, .25 * (xx - yy) * (xx - yy) + xy * xy));
   float large = mean + spread, small = max(mean - spread, 1e-6);
   vec2 axis = abs(xy) < 1e-9 ? (xx >= yy ? vec2(1, 0) : vec2(0, 1)) : normalize(vec2(xy, large - xx));

@@ -51,7 +51,7 @@ export class SplatPainter {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  // order: splats far to near; camera: { camFromWorld (row-major 16), focal, middle, size in the trainer's pixels }
+  // order: splats far to near; camera: { camFromWorld (row-major 16), focal, middle, size (trainer's pixels), enlarged }
   draw(order, camera, roomShown) {
     const { gl, drawing, room } = this;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
@@ -70,6 +70,8 @@ export class SplatPainter {
     drawing.textures({ centres, shapesA, shapesB, colours, order: this.order });
     gl.uniformMatrix4fv(drawing.at("camFromWorld"), true, camera.camFromWorld);
     const zoom = gl.canvas.width / camera.size[0];
+    // the blur grows with the picture: splats that just touch at the trainer's size must not part when enlarged
+    gl.uniform1f(drawing.at("blur"), 0.3 * Math.max(1, zoom * camera.enlarged) ** 2);
     gl.uniform2fv(drawing.at("focal"), camera.focal.map((f) => f * zoom));
     gl.uniform2fv(drawing.at("middle"), camera.middle.map((c) => c * zoom));
     gl.uniform2f(drawing.at("size"), gl.canvas.width, gl.canvas.height);
