@@ -16,7 +16,6 @@ from avatar3d.recipes.train import PRESETS, TrainSettings, load_head, stages, tr
 from avatar3d.records import Progress
 from avatar3d.store import Work, frames_writer, save_capture, save_track
 
-
 QUICK = TrainSettings(budget_s=None, steps=12, counts=COUNTS)
 
 
