@@ -29,11 +29,13 @@ from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet, orbit_sheet
 from avatar3d.recipes._text import shown, size_mb
+from avatar3d.recipes._threads import torch_threads
 from avatar3d.records import Capture, Landmarks, Motion, Progress, Sound, Track, Watch, held_out_start, unwatched
 from avatar3d.store import AVATAR_SUFFIX, Work, load_capture, load_track, save_picture, write_json
 
 _LEAD_IN_S = 5.0  # sound before the held-out part that the voice hears too
 _IN_FLIGHT = 8  # frames drawn ahead of the judging
+_LOOKING = 2  # frames looked at at the same time
 _DIGITS = 4
 BASELINES = ("nearest_frame", "mean_image", "warp")
 
@@ -83,7 +85,7 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         InputError: the work folder is not finished, or there is no avatar.
     """
     clock = Clock(work)
-    with clock.timed("eval"):
+    with clock.timed("eval"), torch_threads(1):
         path = settings.avatar or newest_avatar(work)
         avatar = open_avatar(path)
         held_out, notes = _held_out(work)
@@ -223,7 +225,7 @@ def _judged(
             looks[name].append(look.result())
             faces[name].append(face.result())
 
-    with ThreadPoolExecutor(1) as looking, ThreadPoolExecutor(1) as finding:
+    with ThreadPoolExecutor(_LOOKING) as looking, ThreadPoolExecutor(1) as finding:
         for index in range(len(judge)):
             for name, frames in productions.items():
                 made = next(frames)

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, fields
+from threading import Lock
 
 import numpy as np
 import torch
@@ -98,12 +99,15 @@ class Judge:
         self.points = _nearest_found(landmarks)
         self.iod_px = motion.eye_distance(self.points) if self.points is not None else np.nan
         self._real: _Real | None = None
+        self._lock = Lock()
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def look(self, index: int, made: np.ndarray) -> Look:
         """The picture figures of one made frame [H,W,3] uint8, against real frame `index`.
+
+        Several threads may look at once.
 
         Raises:
             ValueError: the frame has another size.
@@ -164,9 +168,10 @@ class Judge:
         )
 
     def _shared(self, index: int) -> _Real:
-        if self._real is None or self._real.index != index:
-            self._real = self._prepare(index)
-        return self._real
+        with self._lock:
+            if self._real is None or self._real.index != index:
+                self._real = self._prepare(index)
+            return self._real
 
     def _prepare(self, index: int) -> _Real:
         real = np.asarray(self.frames[index])
