@@ -42,9 +42,18 @@ def replacing(path: Path) -> Iterator[Path]:
     part = path.with_name(f"{path.stem}{_LEFT_OVER}{uuid.uuid4().hex[:8]}{path.suffix}")
     try:
         yield part
+        if part.is_file():
+            # safetensors writes for the owner alone; an avatar is made to be passed on
+            part.chmod(0o666 & ~_umask())
         _rename(part, path)
     finally:
         _remove(part)
+
+
+def _umask() -> int:
+    mask = os.umask(0)  # it can only be read by setting it
+    os.umask(mask)
+    return mask
 
 
 def _rename(part: Path, path: Path) -> None:

@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 import json
+import os
 from dataclasses import fields
 from pathlib import Path
 from typing import Any
@@ -73,6 +74,15 @@ def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> 
         raise RuntimeError
     assert store.read_json(target) == 1
     assert list(tmp_path.iterdir()) == [target]
+
+
+def test_files_can_be_read_by_whom_the_umask_admits(tmp_path: Path) -> None:
+    old = os.umask(0o022)
+    try:
+        store.write_tensors(tmp_path / "a.safetensors", {"a": torch.zeros(2)})
+    finally:
+        os.umask(old)
+    assert (tmp_path / "a.safetensors").stat().st_mode & 0o777 == 0o644
 
 
 def test_a_folder_is_replaced_as_a_whole(tmp_path: Path) -> None:
