@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import numpy as np
 
-_RIDGE = 0.3  # times the number of frames, for features of unit spread
+_RIDGE = 0.1  # times the number of frames, for features of unit spread
 _BASELINE_CONTEXT = 4
 
 
@@ -28,6 +28,22 @@ def ridge(rows: np.ndarray, codes: np.ndarray, valid: np.ndarray, context: int) 
     bias = mean - centre @ weights
     shaped = weights.T.reshape(codes.shape[1], rows.shape[1], 2 * context + 1)
     return shaped.astype(np.float32), bias.astype(np.float32)
+
+
+def mean_ridge(
+    rows: np.ndarray, codes: np.ndarray, valid: np.ndarray, contexts: tuple[int, ...]
+) -> tuple[np.ndarray, np.ndarray]:
+    """The mean of the ridge regressions over several contexts, as `ridge` over the longest.
+
+    Short contexts cannot mistake the course of a sentence for its sounds, long ones know how sounds run together.
+    """
+    longest = max(contexts)
+    maps = [ridge(rows, codes, valid, context) for context in contexts]
+    padded = [
+        np.pad(weights, ((0, 0), (0, 0), (longest - context, longest - context)))
+        for context, (weights, _) in zip(contexts, maps, strict=True)
+    ]
+    return np.mean(padded, axis=0), np.mean([bias for _, bias in maps], axis=0)
 
 
 def linear_baseline(rows: np.ndarray, codes: np.ndarray, valid: np.ndarray) -> np.ndarray:

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar3d.motion._ridge import ridge
+from avatar3d.motion._ridge import mean_ridge
 
 _ROWS_AT_ONCE = 1_500
 
@@ -25,19 +25,19 @@ class TcnShape:
     channels: int = 32  # per member
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     dropout: float = 0.3
-    context: int = 6  # rows before and after that the linear part sees
+    contexts: tuple[int, ...] = (1, 2, 4, 8)  # rows before and after that each of the linear maps sees
 
     @property
     def reach(self) -> int:
         """Rows before and after that one prediction sees."""
-        return max(1 + sum(self.dilations), self.context)
+        return max(1 + sum(self.dilations), *self.contexts)
 
 
 class TcnNet(nn.Module):
     """Feature rows [B,T,D] to the expressions [B,T,M,K] of every member (Bai et al., 2018, not causal here).
 
-    A member is a linear map of the rows about a frame, which is solved for, plus dilated convolutions, which are
-    trained and begin at nothing: however short the training, it does not end below the linear model.
+    A member is the mean of linear maps of the rows about a frame, short and long, which are solved for; plus dilated
+    convolutions, which are trained and begin at nothing: a training cut short still leaves the linear model.
     """
 
     feature_mean: Tensor
@@ -55,7 +55,7 @@ class TcnNet(nn.Module):
         )
         self.leave = nn.Conv1d(width, members * shape.expressions, 1, groups=members)
         nn.init.zeros_(self.leave.weight)
-        outputs, taps = members * shape.expressions, 2 * shape.context + 1
+        outputs, taps = members * shape.expressions, 2 * max(shape.contexts) + 1
         self.register_buffer("linear", torch.zeros(outputs, shape.features, taps))
         self.register_buffer("linear_bias", torch.zeros(outputs))
         self.register_buffer("feature_mean", torch.zeros(shape.features))
@@ -75,7 +75,7 @@ class TcnNet(nn.Module):
             heard: [T,M] bool, the rows each member may learn from.
         """
         scaled = self.normalised(torch.from_numpy(rows)).numpy()
-        maps = [ridge(scaled, codes, heard[:, member], self.shape.context) for member in range(heard.shape[1])]
+        maps = [mean_ridge(scaled, codes, heard[:, member], self.shape.contexts) for member in range(heard.shape[1])]
         self.linear.copy_(torch.from_numpy(np.concatenate([weights for weights, _ in maps])))
         self.linear_bias.copy_(torch.from_numpy(np.concatenate([bias for _, bias in maps])))
 
@@ -90,7 +90,7 @@ class TcnNet(nn.Module):
         for block in self.blocks:
             hidden = hidden + functional.dropout(functional.gelu(block(hidden)), dropout, self.training)
         out = self.leave(functional.dropout(hidden, dropout, self.training))
-        out = out + functional.conv1d(columns, self.linear, self.linear_bias, padding=self.shape.context)
+        out = out + functional.conv1d(columns, self.linear, self.linear_bias, padding=max(self.shape.contexts))
         return out.unflatten(1, (self.shape.members, self.shape.expressions)).permute(0, 3, 1, 2)
 
     @torch.no_grad()

@@ -85,7 +85,7 @@ class Tcn:
         Raises:
             InputError: `listen` is not the feature that it was trained on.
         """
-        shape = TcnShape(**{**config, "dilations": tuple(config["dilations"])})
+        shape = TcnShape(**{name: tuple(value) if isinstance(value, list) else value for name, value in config.items()})
         if listen is None or listen.width != shape.features:
             offered = "none" if listen is None else f"one of {listen.width} numbers"
             raise InputError(
