@@ -62,7 +62,7 @@ def good(talker: tuple[list[np.ndarray], Sound], folder: Path) -> Path:
 def done(good: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A work folder with the avatar of the good clip."""
     out = tmp_path_factory.mktemp("done") / "work"
-    assert cli.main(["create", str(good), "-o", str(out), "--budget-s", "4", "--quiet"]) == 0
+    assert cli.main(["create", str(good), "-o", str(out), "--budget-s", "2", "--quiet"]) == 0
     return out
 
 
@@ -339,8 +339,8 @@ def interrupted(words: list[str], stage: str) -> tuple[int, str]:
 
 def test_interrupted_at_any_moment_the_same_command_finishes(good: Path, tmp_path: Path) -> None:
     out = tmp_path / "work"
-    words = command("create", good, "-o", out, "--budget-s", "6")
-    for stage in ("landmarks", "track", "head", "voice"):
+    words = command("create", good, "-o", out, "--budget-s", "3")
+    for stage in ("landmarks", "head", "voice"):
         code, line = interrupted(words, stage)
         assert (code, line) == (130, "avatar3d: interrupted; the same command continues"), stage
         assert not list(out.rglob("*.part-*")), stage
@@ -364,6 +364,6 @@ def test_a_damaged_avatar_does_not_talk(name: str, done: Path, folder: Path, tmp
 
 def test_a_second_run_changes_nothing(good: Path, done: Path, answer: Answer) -> None:
     before = tree(done)
-    code, _, err = answer("create", good, "-o", done, "--budget-s", "4")
+    code, _, err = answer("create", good, "-o", done, "--budget-s", "2")
     assert code == 0, err
     assert {name: digest for name, digest in tree(done).items() if before.get(name) != digest} == {}

@@ -28,6 +28,9 @@ MISTAKES = {
     "an unknown option": (["create", "me.mp4", "-o", "me", "--colour", "red"], "'--colour red'"),
     "an unknown choice": (["create", "me.mp4", "-o", "me", "--preset", "instant"], "'instant'"),
     "a word for a number": (["create", "me.mp4", "-o", "me", "--seed", "first"], "--seed"),
+    "a count of none": (["bench", "splat", "--threads", "0"], "--threads 0: too small; give 1 or more"),
+    "a time that runs backwards": (["create", "me.mp4", "-o", "me", "--budget-s", "-3"], "--budget-s -3"),
+    "a time that is none": (["demo", "-o", "me", "--seconds", "nan"], "--seconds nan"),
     "one word too many": (["doctor", "please"], "'please'"),
 }
 

@@ -9,6 +9,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
+from avatar3d.errors import InputError
+
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
 
@@ -63,6 +65,7 @@ class Create(Verb):
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import create
 
+        _at_least(1, budget_s=self.budget_s)
         settings = create.CreateSettings(
             self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
         )
@@ -119,6 +122,7 @@ class Train(Verb):
         from avatar3d.recipes import create
         from avatar3d.store import Work
 
+        _at_least(1, budget_s=self.budget_s)
         settings = create.CreateSettings(
             self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
         )
@@ -188,6 +192,33 @@ class Eval(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Bench(Verb):
+    """Time the renderer on this machine, beside its plain torch reference."""
+
+    what: Positional[Annotated[Literal["splat"], arg(metavar="WHAT")]] = "splat"
+    """splat: drawing Gaussians, forwards, and forwards with gradients."""
+    repetitions: Annotated[int | None, arg(metavar="N")] = None
+    """Of each measurement, of which the minimum and the median are told (default: 60)."""
+    threads: Annotated[int | None, arg(metavar="N")] = None
+    """Measure with so many threads (default: one, and as many as there are cores)."""
+    no_reference: bool = False
+    """Leave out the slow torch reference."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import bench
+
+        _at_least(1, repetitions=self.repetitions, threads=self.threads)
+        figures = bench.bench_splat(
+            repetitions=self.repetitions or bench.REPETITIONS,
+            threads=None if self.threads is None else (self.threads,),
+            with_reference=not self.no_reference,
+            watch=out.watch,
+        )
+        out.say(bench.report(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class Demo(Verb):
     """Go the whole way without a video: film a made-up person, make the avatar, let it talk, judge it."""
 
@@ -209,6 +240,8 @@ class Demo(Verb):
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import demo
 
+        _at_least(6, seconds=self.seconds)
+        _at_least(1, budget_s=self.budget_s)
         settings = demo.DemoSettings(
             self.seconds, self.size, budget_s=self.budget_s, person=self.person, seed=self.seed, restart=self.restart
         )
@@ -260,6 +293,12 @@ class Assets(Verb):
         return figures
 
 
+def _at_least(least: float, **given: float | None) -> None:
+    for name, value in given.items():
+        if value is not None and not value >= least:  # so said, it refuses NaN too
+            raise InputError(f"--{name.replace('_', '-')} {value:g}: too small", f"give {least:g} or more")
+
+
 def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
     from avatar3d.recipes.create import summary
 
@@ -280,6 +319,7 @@ VERBS: dict[str, type[Verb]] = {
     "train": Train,
     "talk": Talk,
     "eval": Eval,
+    "bench": Bench,
     "demo": Demo,
     "info": Info,
     "assets": Assets,
