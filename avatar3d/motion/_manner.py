@@ -16,7 +16,7 @@ from avatar3d.motion._polish import BlinkHabit, locally_linear
 from avatar3d.records import Track
 
 _MOST_SEEN = 1_500  # expressions kept as neighbours
-_RANGE_QUANTILES = (0.02, 0.98)
+_RANGE_QUANTILES = (0.01, 0.99)
 _CLOSED_SHARE = 0.05  # of the frames: those with the smallest opening are "lips shut"
 
 

@@ -101,6 +101,15 @@ class TcnFit:
         made, truth = both
         return made, truth
 
+    @torch.no_grad()
+    def timidity(self) -> float:
+        """How much less than the person's own the mouth would open on new sound: a ratio of standard deviations."""
+        made, real = self.unheard_aperture()
+        apertures = self.space.aperture(torch.from_numpy(self.net.say(self.clean_rows)))  # [T,M]
+        # the mean of members that differ moves less than each of them
+        calmer = apertures.mean(1).std() / apertures.std(0).mean()
+        return float(made.std() * calmer / real.std())
+
     def _batch(self) -> tuple[Tensor, Tensor, Tensor, Tensor]:
         """Rows [B,W,D], codes [B,W,1,K], weights of frames [B,W,M] and of steps between them [B,W-1,M]."""
         clean = torch.rand(_BATCH) < _CLEAN_SHARE

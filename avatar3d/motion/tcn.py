@@ -52,8 +52,7 @@ class Tcn:
     @classmethod
     def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Tcn:
         """The voice that a finished training gives."""
-        made, real = fit.unheard_aperture()
-        gain = float(np.clip(real.std() / max(made.std(), 1e-9), *_GAIN_RANGE))
+        gain = float(np.clip(1 / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
         return cls(listen, fit.net.eval(), Manner.of(track, gain))
 
     def __call__(self, sound: Sound, seed: int = 0) -> Motion:

@@ -119,7 +119,7 @@ def test_training_starts_at_the_linear_model(scene: tuple[Sound, Track]) -> None
 def test_the_mouth_opens_as_widely_as_the_persons_own(voice: Tcn, scene: tuple[Sound, Track]) -> None:
     sound, track = scene
     said, real = (opening(track, codes) for codes in (voice(sound).expression, track.motion.expression))
-    assert said[5:-5].std() / real.std() == pytest.approx(1.0, abs=0.15)
+    assert said[5:-5].std() / real.std() == pytest.approx(1.0, abs=0.2)
 
 
 def test_a_voice_comes_back_from_its_tensors(voice: Tcn, scene: tuple[Sound, Track]) -> None:
