@@ -14,13 +14,13 @@ from avatar3d import __version__
 from avatar3d.choose import choose
 from avatar3d.contracts import Head, Speak
 from avatar3d.errors import InputError
-from avatar3d.records import Motion
+from avatar3d.records import BLUR_PX2, Motion
 from avatar3d.store import AvatarFolder
 
 # what a player must do to draw the same picture as the trainer
 RASTERIZER = {
     "convention": "classic 3D Gaussian splatting",
-    "blur_px2": 0.3,
+    "blur_px2": BLUR_PX2,
     "alpha_min": 1 / 255,
     "alpha_max": 0.999,
     "transmittance_min": 1e-4,

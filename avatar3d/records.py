@@ -22,6 +22,7 @@ from torch import Tensor
 
 FPS = 25.0
 SAMPLE_RATE = 16_000
+BLUR_PX2 = 0.3  # every renderer adds this to a Gaussian's variance on the picture, so none is thinner than a pixel
 
 
 @dataclass(frozen=True)

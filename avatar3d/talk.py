@@ -22,7 +22,7 @@ from torch.nn import functional
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import compose, matrix_from_pose, quat_from_rotvec
 from avatar3d.motion._head_motion import replay, still
-from avatar3d.records import FPS, Camera, Image, Motion, Sound
+from avatar3d.records import BLUR_PX2, FPS, Camera, Gaussians, Image, Motion, Sound
 
 HeadMotion = Literal["replay", "still"]
 Background = Literal["original", "alpha"] | Tensor
@@ -87,7 +87,8 @@ def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterato
     for index, code in enumerate(codes):
         seen_from = camera if view.orbit is None else orbited(camera, view.orbit, pivot, index / FPS)
         with torch.no_grad():
-            image = draw(head.pose(code), seen_from)
+            gaussians = thickened(head.pose(code), seen_from, camera.width / head.camera.width)
+            image = draw(gaussians, seen_from)
             frame = _with_alpha(image) if background is None else _eight_bit(image.over(background))
         yield frame  # not inside the block: a suspended generator would keep gradients off for its caller
 
@@ -100,6 +101,20 @@ def resized(camera: Camera, width: int | None) -> Camera:
     K = camera.K.clone()
     K[:2] *= scale
     return Camera(K, camera.cam_from_world, width, round(camera.height * scale))
+
+
+def thickened(gaussians: Gaussians, camera: Camera, magnification: float) -> Gaussians:
+    """The Gaussians for a picture `magnification` times as wide as the one that they were trained for.
+
+    Renderers blur every Gaussian by a fixed 0.3 px^2. In a larger picture that covers less of the head, and Gaussians
+    that just touched part; here each grows by what the blur has lost, as an isotropic variance at its own depth.
+    """
+    if magnification <= 1:
+        return gaussians
+    depth = gaussians.means @ camera.cam_from_world[2, :3] + camera.cam_from_world[2, 3]
+    lost = BLUR_PX2 * (magnification**2 - 1) * (depth / camera.K[0, 0]).square()
+    variance = (2 * gaussians.log_scales).exp() + lost[:, None]
+    return replace(gaussians, log_scales=0.5 * variance.log())
 
 
 def orbited(camera: Camera, orbit: Orbit, pivot: Tensor, time_s: float) -> Camera:

@@ -11,10 +11,12 @@ import numpy as np
 import pytest
 import torch
 from torch import Tensor
+from torch.nn import functional
 
 from avatar3d.geometry import intrinsics
 from avatar3d.records import FPS, Camera, Gaussians, Image, Motion, Sound, frame_count
-from avatar3d.talk import Orbit, View, orbited, perform, resized, show, talk
+from avatar3d.render.reference import Reference
+from avatar3d.talk import Orbit, View, orbited, perform, resized, show, talk, thickened
 
 SIZE = 32
 
@@ -174,3 +176,28 @@ def test_gradients_are_as_before_when_a_frame_has_been_drawn() -> None:
     frames = talk(Ball(), Hum(), Dot(), silence(1.0), clip())
     next(frames)
     assert torch.is_grad_enabled()
+
+
+def test_an_enlarged_picture_is_the_small_one_enlarged() -> None:
+    """A sheet of Gaussians that just touch at the trained size shows no gaps at four times that size."""
+    side = torch.linspace(-0.9, 0.9, 28)
+    grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1).view(-1, 2)
+    count, depth = len(grid), 6.0
+    sheet = Gaussians(
+        means=torch.cat([grid, torch.full((count, 1), depth)], 1),
+        quats=torch.tensor([1.0, 0, 0, 0]).repeat(count, 1),
+        log_scales=torch.full((count, 3), -5.0),
+        opacity_logits=torch.full((count,), 3.0),
+        colours=torch.ones(count, 3),
+        group=torch.zeros(count, dtype=torch.uint8),
+    )
+    camera = Camera(intrinsics(90.0, SIZE, SIZE), torch.eye(4), SIZE, SIZE)
+    large = resized(camera, 4 * SIZE)
+    inside = slice(8, SIZE - 8)
+    small_alpha = Reference()(sheet, camera).alpha[inside, inside]
+    bare = Reference()(sheet, large).alpha[4 * 8 : -4 * 8, 4 * 8 : -4 * 8]
+    thick = Reference()(thickened(sheet, large, 4.0), large).alpha[4 * 8 : -4 * 8, 4 * 8 : -4 * 8]
+    assert bare.min() < 0.1 < small_alpha.min()
+    pooled = functional.avg_pool2d(thick[None, None], 4)[0, 0]
+    torch.testing.assert_close(pooled, small_alpha, atol=0.06, rtol=0)
+    assert thickened(sheet, camera, 1.0) is sheet
