@@ -39,7 +39,7 @@ class TrainSettings:
     counts: Counts = field(default_factory=Counts)  # Gaussians
     detail_from: float = 0.4  # fraction of the budget from which the perceptual term counts
     perceptual: float = 0.2  # weight of the perceptual term
-    alpha: float = 0.05  # weight of the difference between alpha and the person's mask
+    alpha: float = 0.2  # weight of the difference between alpha and the person's mask
     renderer: str = "native"
     seed: int = 0
     fit: LinearFitSettings = field(default_factory=LinearFitSettings)

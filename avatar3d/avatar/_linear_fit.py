@@ -44,6 +44,7 @@ _LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
 _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
 _SSIM_SHARE = 0.2
 _PAINTED_FRAMES = 48
+_LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
 
 
@@ -202,11 +203,14 @@ class LinearFit:
 
     @torch.no_grad()
     def trained(self) -> LinearHead:
-        """The head as it stands: body corrections are folded into the map from the head's pose."""
+        """The head as it stands: body corrections are folded into the map from the head's pose, and Gaussians that draw
+        nothing, or that no frame ever showed, are left out.
+        """
         parts = {name: tensor.detach().clone() for name, tensor in self.head.parts.items()}
         parts["tables"] = self.learned["tables"].detach() * self.units
         parts["body_map"] = self._folded_body_map()
-        return LinearHead(parts, self.head.width, self.head.height)
+        drawn = (parts["opacity_logits"].sigmoid() > _LEAST_OPACITY) & ~self.unseen
+        return LinearHead(parts, self.head.width, self.head.height).keep(drawn.nonzero()[:, 0])
 
     def _folded_body_map(self) -> Tensor:
         """Ridge regression of the body's corrections on the features of the head's pose, added to the learned map."""

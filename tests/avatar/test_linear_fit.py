@@ -147,6 +147,19 @@ def test_body_corrections_that_follow_the_head_are_folded_into_the_map(made_up: 
     assert 1 - left > 0.8
 
 
+def test_gaussians_that_draw_nothing_or_were_never_seen_are_left_out(made_up: MadeUp) -> None:
+    task = _task(made_up)
+    task.unseen.fill_(False)
+    task.unseen[[2, 5]] = True
+    task.learned["opacity_logits"].data[7] = -9.0
+    kept = task.trained()
+    assert len(kept) == len(task.head) - 3
+    rows = torch.ones(len(task.head), dtype=torch.bool)
+    rows[[2, 5, 7]] = False
+    assert torch.equal(kept.parts["means"], task.learned["means"][rows])
+    assert kept.parts["tables"].shape[1] == len(kept)
+
+
 def test_frames_without_confidence_are_never_drawn(made_up: MadeUp) -> None:
     confidence = made_up.track.confidence.copy()
     confidence[10:30] = 0
