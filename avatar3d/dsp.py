@@ -25,7 +25,8 @@ _PITCH_WINDOW = 768  # 48 ms: three periods of 62 Hz
 _PITCH_HZ = (62.0, 450.0)
 _OCTAVE_COST = 0.02  # prefers the shorter of two periods that fit equally well
 
-_ROOM_DB = -55.0  # quieter than this is a room, not a voice
+_ROOM_DB = (-70.0, -55.0)  # quieter than this is a room, not a voice; in between ...
+_BELOW_LOUD_DB = 45.0  # ... it lies this far below the loud moments
 _VOICED = 0.6  # harmonicity above which a hop is voiced
 _ABOVE_NOISE_DB = 9.0  # an unvoiced hop belongs to speech when it stands this far above the noise
 _NOISE_MEMORY = 2 * HOPS_PER_S + 1  # hops in which some gap shows the noise alone
@@ -84,8 +85,9 @@ def speaks(level_db: np.ndarray, harmonicity: np.ndarray) -> np.ndarray:
     A voiced hop counts when it is louder than a room. An unvoiced one must also stand out of the noise, which is the
     quietest level within a second before and after: steady noise never does.
     """
+    room_db = np.clip(np.quantile(level_db, 0.95) - _BELOW_LOUD_DB, *_ROOM_DB)
     noise_db = minimum_filter1d(level_db, _NOISE_MEMORY, mode="nearest")
     voiced = harmonicity > _VOICED
     # a single voiced hop in noise is chance; a voice holds for three
     voiced = maximum_filter1d(minimum_filter1d(voiced.astype(np.uint8), 3), 3).astype(bool)
-    return (level_db > _ROOM_DB) & (voiced | (level_db > noise_db + _ABOVE_NOISE_DB))
+    return (level_db > room_db) & (voiced | (level_db > noise_db + _ABOVE_NOISE_DB))

@@ -112,3 +112,9 @@ def test_the_seed_decides_the_blinks() -> None:
     first, again, other = (blinks(1000, habit, np.random.default_rng(seed)) for seed in (0, 0, 1))
     np.testing.assert_array_equal(first, again)
     assert (first != other).any()
+
+
+def test_a_quieter_recording_has_the_same_gate() -> None:
+    sound = spoken(1.0, 1.5, 1.0)
+    quiet = Sound(sound.samples * np.float32(0.25), sound.rate)
+    np.testing.assert_array_equal(speech_gate(quiet), speech_gate(sound))
