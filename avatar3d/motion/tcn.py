@@ -84,7 +84,9 @@ class Tcn:
         Raises:
             InputError: `listen` is not the feature that it was trained on.
         """
-        shape = TcnShape(**{name: tuple(value) if isinstance(value, list) else value for name, value in config.items()})
+        # JSON knows no tuples
+        tuples: dict[str, Any] = {name: tuple(value) for name, value in config.items() if isinstance(value, list)}
+        shape = TcnShape(**{**config, **tuples})
         if listen is None or listen.width != shape.features:
             offered = "none" if listen is None else f"one of {listen.width} numbers"
             raise InputError(
