@@ -44,6 +44,9 @@ _LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
 _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
 _SSIM_SHARE = 0.2
 _PAINTED_FRAMES = 48
+# colour and rotation tables shrink by this much every so many steps: what a frame does not show must not drift, or it
+# is seen as coloured specks from another side
+_TABLE_SHRINK, _SHRINK_EVERY = 0.98, 50
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
 
@@ -133,6 +136,8 @@ class LinearFit:
         if step % 10 == 0:
             sizes.copy_(torch.maximum(sizes, sizes.max(1, keepdim=True).values - _LOG_ANISOTROPY))
             self.learned["colours"].clamp_(0, 1)
+        if step % _SHRINK_EVERY == 0:
+            self.learned["tables"][..., 3:] *= _TABLE_SHRINK
         due = self.settings.relocate_from + self._relocations * self.settings.relocate_every
         if due <= progress < self.settings.relocate_until:
             self._relocations += 1
