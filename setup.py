@@ -113,6 +113,7 @@ sources = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "csrc").
 setup(
     packages=packages(),
     package_dir=FOLDERS,
+    include_package_data=False,  # package_data below says all; with it, setuptools takes viewer/web for a lost package
     package_data={"": ["*.html", "*.js", "*.css", "*.json", "*.npz", "web/*", "py.typed"]},
     ext_modules=[Extension(f"avatar3d._lib.avatar3d_{isa}", sources, optional=True) for isa in isas() if sources],
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
