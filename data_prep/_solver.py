@@ -11,7 +11,6 @@ the sums over frames and over vertices are two plain matrix products.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 
 import torch
@@ -21,17 +20,6 @@ from avatar3d.geometry import matrix_from_quat, quat_from_rotvec
 
 ROBUST_U = 0.015  # reprojection errors beyond this (1 % of a face's width) lose weight
 _CHUNK = 96  # frames whose Jacobians are held at once
-
-
-@contextmanager
-def one_thread() -> Iterator[None]:
-    """Many small tensor operations run fastest on one thread; the caller's number is restored."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 @dataclass(frozen=True)

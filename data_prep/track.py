@@ -20,7 +20,6 @@ from avatar3d.data_prep._solver import (
     PointNormals,
     Poses,
     Rig,
-    one_thread,
     pose_normals,
     principal_codes,
     refine_poses,
@@ -37,6 +36,7 @@ from avatar3d.face.groups import APERTURE_PAIRS, LEFT_EYE, LIPS, RIGHT_EYE
 from avatar3d.face.rigid import rigid_weights
 from avatar3d.geometry import intrinsics, quat_from_matrix
 from avatar3d.records import Camera, Capture, Landmarks, Motion, Progress, Track, Watch, held_out_start, unwatched
+from avatar3d.threads import torch_threads
 
 __all__ = ["TrackSettings", "picture_of", "track", "track_quality"]
 
@@ -92,7 +92,7 @@ def track(
     Raises:
         InputError: too few frames show a face.
     """
-    with one_thread(), torch.no_grad():
+    with torch_threads(1), torch.no_grad():
         return _track(capture, landmarks, face, settings, watch)
 
 

@@ -16,6 +16,7 @@ from avatar3d.errors import InputError
 from avatar3d.ops import _native
 from avatar3d.recipes._scene import TRAINED, Scene, head
 from avatar3d.records import Progress, Watch, unwatched
+from avatar3d.threads import usable_cores
 
 CASES = ((256, 10_000), (256, 30_000), (512, 10_000), (512, 30_000), (512, 50_000))  # size px, Gaussians
 REPETITIONS = 60
@@ -81,7 +82,7 @@ def bench_splat(
 def _against_torch() -> list[Row]:
     """The same small case by kernel and by reference, all threads each."""
     scene = head(*PEER_CASE)
-    _native.set_threads(_native.usable_cores())
+    _native.set_threads(usable_cores())
     return [
         _measure(scene, "native", PEER_REPETITIONS * 4),
         _measure(scene, "reference", PEER_REPETITIONS),

@@ -19,6 +19,7 @@ from avatar3d import __version__, assets
 from avatar3d.choose import names
 from avatar3d.ops import _native
 from avatar3d.recipes._text import sections
+from avatar3d.threads import usable_cores
 
 NEEDED = (
     "torch", "numpy", "av", "safetensors", "pillow", "scipy", "soundfile", "imageio", "rich", "tyro", "tensorboard",
@@ -87,11 +88,6 @@ def processor() -> str:
             if line.startswith("model name"):
                 return line.partition(":")[2].strip()
     return platform.processor() or platform.machine()
-
-
-def usable_cores() -> int:
-    """Cores that this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def memory_gb() -> float | None:

@@ -29,9 +29,9 @@ from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet, orbit_sheet
 from avatar3d.recipes._text import shown, size_mb
-from avatar3d.recipes._threads import torch_threads
 from avatar3d.records import Capture, Landmarks, Motion, Progress, Sound, Track, Watch, held_out_start, unwatched
 from avatar3d.store import AVATAR_SUFFIX, Work, load_capture, load_track, save_picture, write_json
+from avatar3d.threads import torch_threads
 
 _LEAD_IN_S = 5.0  # sound before the held-out part that the voice hears too
 _IN_FLIGHT = 8  # frames drawn ahead of the judging

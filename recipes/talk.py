@@ -26,6 +26,7 @@ from avatar3d.recipes._page import write_talking_page
 from avatar3d.records import FPS, Progress, Sound, Watch, frame_count, unwatched
 from avatar3d.store import load_picture
 from avatar3d.talk import Background, HeadMotion, Orbit, View, perform, resized, talk
+from avatar3d.threads import torch_threads
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
 PAGE_SOUND_RATE = 24_000  # Hz; a page carries its sound uncompressed
@@ -75,10 +76,11 @@ def say(
     """As `talk_video`, of an open avatar and a sound at hand; a name that ends in .html makes a page in 3D."""
     voice_of(avatar, name)
     started, total = time.perf_counter(), frame_count(sound)
-    if out.suffix == ".html":
-        width, height = _write_page(avatar, sound, out, settings)
-    else:
-        width, height = _write_video(avatar, sound, out, settings, watch)
+    with torch_threads(1):  # the encoder and the kernels keep the cores busy
+        if out.suffix == ".html":
+            width, height = _write_page(avatar, sound, out, settings)
+        else:
+            width, height = _write_video(avatar, sound, out, settings, watch)
     wall_s = time.perf_counter() - started
     return {
         "frames": total,

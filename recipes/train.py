@@ -3,12 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any
-
-import torch
 
 from avatar3d import assets
 from avatar3d.avatar._linear_fit import LinearFit, LinearFitSettings, Perceptual
@@ -21,6 +18,7 @@ from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import Lpips, gradient_loss
 from avatar3d.records import Capture, Progress, Track, Watch, unwatched
 from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
+from avatar3d.threads import torch_threads
 
 RUN = "head"
 _FILE = "head.safetensors"
@@ -73,7 +71,7 @@ def train(
         return LinearHead.restore(entry["config"], tensors), entry["figures"]
     capture, track = load_capture(work), load_track(work)
     _check(work, track)
-    with _torch_threads(1):
+    with torch_threads(1):
         task, perceptual = _task(capture, track, settings, watch)
         figures = _fitted(task, settings, work, key, watch)
         head = task.trained()
@@ -156,16 +154,3 @@ def _fitted(task: LinearFit, settings: TrainSettings, work: Work, key: str, watc
         "ms_per_step": round(1e3 * last.spent_s / last.step, 2),
         "held_out": {name: round(value, 2) for name, value in held_out.items()},
     }
-
-
-@contextmanager
-def _torch_threads(count: int) -> Iterator[None]:
-    """Torch's own loops are too short here to share out, and its threads would wait for one another on a busy machine;
-    the kernels have a pool of their own.
-    """
-    before = torch.get_num_threads()
-    torch.set_num_threads(count)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)

@@ -14,7 +14,6 @@ from torch import Tensor
 from avatar3d.avatars import restore_voice, voice_entry
 from avatar3d.choose import choose
 from avatar3d.contracts import Listen, Speak
-from avatar3d.data_prep._solver import one_thread
 from avatar3d.errors import InputError
 from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
@@ -22,6 +21,7 @@ from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
 from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
+from avatar3d.threads import torch_threads
 
 RUN = "voice"
 _FILE = "voice.safetensors"
@@ -67,7 +67,7 @@ def train_voice(
             "film for longer, with the face in view",
         )
     listen: Listen = choose("avatar3d.audio", settings.audio)()
-    with one_thread():
+    with torch_threads(1):
         voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
         figures |= judged(voice, capture, sound, track, listen)
     entry = voice_entry(voice) | {"figures": figures}

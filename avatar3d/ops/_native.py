@@ -19,6 +19,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from avatar3d.threads import usable_cores
+
 ABI = 1  # as AVATAR3D_ABI in csrc/common.h
 ISAS = ("avx512", "avx2", "portable")  # best first
 FAULTS = {1: "out of memory", 2: "more Gaussians or tile hits than 2^31"}
@@ -209,11 +211,6 @@ def _load() -> _Loaded:
     assert not isinstance(library, str)
     library.avatar3d_set_threads(usable_cores())
     return _Loaded(library, chosen, "")
-
-
-def usable_cores() -> int:
-    """How many processors this process may run on."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 @lru_cache(maxsize=len(ISAS))
