@@ -18,9 +18,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import imageio.v3 as imageio
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file as save_arrays
 from safetensors.torch import save_file as save_tensors
@@ -201,13 +201,12 @@ def load_sound(path: Path) -> Sound:
 def save_picture(path: Path, rgb: np.ndarray) -> None:
     """Writes [H,W,3] or [H,W,4] uint8 as the format of the suffix."""
     with replacing(path) as part:
-        PillowImage.fromarray(rgb).save(part)
+        imageio.imwrite(part, rgb)
 
 
 def load_picture(path: Path) -> np.ndarray:
     """Reads a picture as [H,W,3] uint8."""
-    with PillowImage.open(path) as image:
-        return np.asarray(image.convert("RGB"))
+    return imageio.imread(path, plugin="pillow", mode="RGB")
 
 
 def save_capture(work: Work, capture: Capture, landmarks: Landmarks, about: Mapping[str, Any]) -> None:

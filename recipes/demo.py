@@ -6,21 +6,29 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from avatar3d import assets, media
+from avatar3d.avatars import open_avatar
+from avatar3d.choose import choose
 from avatar3d.data_prep.synthetic import Person, film, speech_sample, write_video
 from avatar3d.face.canonical import load_canonical
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._text import sections
 from avatar3d.recipes.create import CreateSettings, create
 from avatar3d.recipes.evaluate import EvalSettings, evaluate, table
-from avatar3d.records import Watch, unwatched
-from avatar3d.store import Work, key_of, save_sound, sweep
+from avatar3d.records import FPS, Watch, unwatched
+from avatar3d.store import AVATAR_SUFFIX, Work, key_of, save_sound, sweep
+from avatar3d.talk import Orbit, View, perform, show
+from avatar3d.threads import torch_threads
 
 GIF_FPS = 12.5
 GIF_S = 6.0
+FILM_FROM = 0.45  # of the film: where the person has done with turning and speaks
 NAME = "talker"
 _VERSION = 1  # of the film: a change of what is drawn must not be mistaken for what an earlier version drew
 
@@ -57,6 +65,10 @@ class DemoFiles:
         return Work(self.folder / "work")
 
     @property
+    def avatar(self) -> Path:
+        return self.work.path / f"{NAME}{AVATAR_SUFFIX}"
+
+    @property
     def sample(self) -> Path:
         return self.work.path / f"{NAME}_sample.mp4"
 
@@ -85,7 +97,8 @@ def demo(out: Path, settings: DemoSettings = DemoSettings(), watch: Watch = unwa
     with clock.timed("film"):
         _filmed(files, settings, watch)
     made = create(files.film, files.work.path, _creation(files, settings), watch)
-    _animated(files.sample, files.gif)
+    with torch_threads(1):
+        _animated(files, settings)
     judged = evaluate(files.work, EvalSettings(seed=settings.seed), watch)
     return {
         "create": made,
@@ -135,6 +148,17 @@ def _filmed(files: DemoFiles, settings: DemoSettings, watch: Watch) -> None:
     about.finish("film", key)
 
 
-def _animated(video: Path, gif: Path) -> None:
-    frames = media.frames(video, GIF_FPS)
-    media.write_gif(gif, (frame for _, frame in zip(range(round(GIF_S * GIF_FPS)), frames, strict=False)), GIF_FPS)
+def _animated(files: DemoFiles, settings: DemoSettings) -> None:
+    """A strip of three: the film, the head saying new words, and the same seen from a camera that goes around it."""
+    avatar = open_avatar(files.avatar)
+    sound = media.sound(files.speech)
+    if avatar.voice is None or sound is None:
+        raise AssertionError("the demo's film and its text have sound")
+    motion = perform(avatar.voice, sound, avatar.clip, seed=settings.seed)
+    draw = choose("avatar3d.render", "native")()
+    filmed = islice(media.frames(files.film, FPS), round(FILM_FROM * settings.seconds * FPS), None)
+    strips = zip(
+        filmed, show(avatar.head, draw, motion), show(avatar.head, draw, motion, View(orbit=Orbit())), strict=False
+    )
+    kept = islice(strips, 0, round(GIF_S * FPS), round(FPS / GIF_FPS))
+    media.write_gif(files.gif, (np.concatenate(strip, 1) for strip in kept), GIF_FPS)

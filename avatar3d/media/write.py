@@ -12,7 +12,6 @@ from types import TracebackType
 from typing import Self, cast
 
 import av
-import imageio.v3 as imageio
 import numpy as np
 from av.audio.frame import AudioFrame
 from av.audio.stream import AudioStream
@@ -20,6 +19,7 @@ from av.packet import Packet
 from av.video.frame import VideoFrame
 from av.video.reformatter import ColorRange, Colorspace
 from av.video.stream import VideoStream
+from PIL import Image as PillowImage
 
 from avatar3d.errors import InputError
 from avatar3d.records import FPS, Sound
@@ -213,14 +213,31 @@ class VideoWriter:
 def write_gif(path: Path, frames: Iterable[np.ndarray], fps: float = 12.5) -> None:
     """Writes [H,W,3] uint8 frames as a GIF that loops for ever.
 
+    All frames share one palette without dithering, so what stands still costs nothing after the first frame.
+
     Raises:
         InputError: the file cannot be written.
     """
+    pictures = [PillowImage.fromarray(frame) for frame in frames]
+    palette = _palette(pictures)
+    shared = [picture.quantize(palette=palette, dither=PillowImage.Dither.NONE) for picture in pictures]
     try:
         with replacing(path) as part:
-            imageio.imwrite(part, list(frames), plugin="pillow", extension=".gif", duration=1000 / fps, loop=0)
+            shared[0].save(
+                part, "GIF", save_all=True, append_images=shared[1:], duration=1000 / fps, loop=0, optimize=True
+            )
     except OSError as error:
         raise InputError(f"{path}: cannot be written ({error.strerror})", "name another folder") from error
+
+
+def _palette(pictures: Sequence[PillowImage.Image]) -> PillowImage.Image:
+    """The colours of some frames; one of the 256 stays free to mean "as before"."""
+    some = pictures[:: max(1, len(pictures) // 6)]
+    width, height = some[0].size
+    strip = PillowImage.new("RGB", (width * len(some), height))
+    for place, picture in enumerate(some):
+        strip.paste(picture, (place * width, 0))
+    return strip.quantize(255, method=PillowImage.Quantize.MEDIANCUT)
 
 
 def _with_even_sides(frame: np.ndarray) -> np.ndarray:
