@@ -24,6 +24,7 @@ from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track,
 from avatar3d.threads import torch_threads
 
 RUN = "voice"
+_VERSION = 2  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
 _LEAST_FRAMES = 75
@@ -53,7 +54,7 @@ def train_voice(
     Raises:
         InputError: the folder is not prepared, or too little of it can be trained on.
     """
-    key = key_of("voice", work.key("capture"), work.key("track"), asdict(settings))
+    key = key_of("voice", _VERSION, work.key("capture"), work.key("track"), asdict(settings))
     if work.key(RUN) == key and (stored := load_voice(work)) is not None:
         return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
     capture, track = load_capture(work), load_track(work)

@@ -11,6 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.motion._lids import lid_closing
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._polish import BlinkHabit, locally_linear
 from avatar3d.records import Track
@@ -29,6 +30,8 @@ class Manner:
     seen: np.ndarray  # [N,K] expressions of the capture
     low: np.ndarray  # [K] smallest usual expression
     high: np.ndarray  # [K] largest usual expression
+    closing: np.ndarray  # [K] expression per unit of blink
+    usual_lids: float  # blink of the mean face
     habit: BlinkHabit
 
     @classmethod
@@ -40,7 +43,17 @@ class Manner:
         shut = opening <= np.quantile(opening, _CLOSED_SHARE)
         low, high = np.quantile(codes, _RANGE_QUANTILES, axis=0).astype(np.float32)
         spread = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), _MOST_SEEN)).astype(np.int64))
-        return cls(gain, codes[shut].mean(0), codes[spread], low, high, BlinkHabit.of(track.motion.blink[rows]))
+        blink = track.motion.blink[rows]
+        return cls(
+            gain,
+            codes[shut].mean(0),
+            codes[spread],
+            low,
+            high,
+            lid_closing(track, rows),
+            float(blink.mean()),
+            BlinkHabit.of(blink),
+        )
 
     def kept_to(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
         """Expressions [T,K] that the person might make, from what a network says [T,K] while `gate` [T] is open."""
@@ -49,17 +62,24 @@ class Manner:
         open_share = gate[:, None]
         return (open_share * usual + (1 - open_share) * self.closed).astype(np.float32)
 
+    def with_lids(self, expression: np.ndarray, blink: np.ndarray) -> np.ndarray:
+        """Expressions [T,K] whose lids follow `blink` [T,2]."""
+        return expression + (blink.mean(1, keepdims=True) - self.usual_lids) * self.closing
+
     def tensors(self) -> dict[str, Tensor]:
         """Everything as tensors, by name."""
         arrays = {"closed": self.closed, "seen": self.seen, "low": self.low, "high": self.high}
-        numbers = {"gain": self.gain, "blink_log_interval": self.habit.log_interval}
-        numbers |= {"blink_log_spread": self.habit.log_spread}
+        arrays |= {"closing": self.closing}
+        numbers = {"gain": self.gain, "usual_lids": self.usual_lids}
+        numbers |= {"blink_log_interval": self.habit.log_interval, "blink_log_spread": self.habit.log_spread}
         found = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return found | {name: torch.tensor(number, dtype=torch.float32) for name, number in numbers.items()}
 
     @classmethod
     def restore(cls, tensors: Mapping[str, Tensor]) -> Self:
         """The manner that `tensors()` took apart."""
-        closed, seen, low, high = (tensors[name].numpy() for name in ("closed", "seen", "low", "high"))
+        closed, seen, low, high, closing = (
+            tensors[name].numpy() for name in ("closed", "seen", "low", "high", "closing")
+        )
         habit = BlinkHabit(float(tensors["blink_log_interval"]), float(tensors["blink_log_spread"]))
-        return cls(float(tensors["gain"]), closed, seen, low, high, habit)
+        return cls(float(tensors["gain"]), closed, seen, low, high, closing, float(tensors["usual_lids"]), habit)

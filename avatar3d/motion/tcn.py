@@ -60,9 +60,10 @@ class Tcn:
         rows = self.listen(sound)
         expression = self.manner.kept_to(self.net.say(rows).mean(1), speech_gate(sound))
         frames = len(rows)
+        blink = blinks(frames, self.manner.habit, np.random.default_rng(seed))
         return Motion(
-            expression=expression,
-            blink=blinks(frames, self.manner.habit, np.random.default_rng(seed)),
+            expression=self.manner.with_lids(expression, blink),
+            blink=blink,
             gaze=np.zeros((frames, 4), np.float32),
             head=np.tile(np.array(_AT_REST, np.float32), (frames, 1)),
             fps=FPS,
