@@ -6,11 +6,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+from test_tcn import CODES, track_of
 
 from avatar3d.face.groups import LEFT_EYE, LIPS, RIGHT_EYE
 from avatar3d.motion._lids import lid_closing
 from avatar3d.records import Track
-from test_tcn import CODES, track_of
 
 FRAMES = 400
 EYES = [*RIGHT_EYE, *LEFT_EYE]
