@@ -28,6 +28,7 @@ from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of,
 from avatar3d.talk import perform, show
 
 SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
+LEARNED_R = 0.35  # between predicted and real opening of the mouth; below it chance is near
 CLIP_S = 60.0  # of the person's own movement, kept in the avatar
 
 
@@ -84,7 +85,7 @@ def _made(
         head, head_figures = train(work, _head_training(settings), watch)
     with clock.timed("voice"):
         voice, voice_figures = train_voice(work, _voice_training(settings), watch)
-    warnings += [] if voice else [f"no voice: {voice_figures['why']}; the sample repeats the person's own movement"]
+    warnings += voice_warnings(voice_figures)
     described = about(prepared, settings)
     avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
@@ -143,6 +144,16 @@ def about(prepared: Prepared, settings: CreateSettings) -> dict[str, Any]:
             "face model, of whose mesh the rig is made": assets.ASSETS[assets.FACE_LANDMARKER].licence,
         },
     }
+
+
+def voice_warnings(figures: Mapping[str, Any]) -> list[str]:
+    """What a user should know of the voice that `train_voice` gave these figures."""
+    if figures.get("why"):
+        return [f"no voice: {figures['why']}; the sample repeats the person's own movement"]
+    heard = figures["unheard_parts"]["aperture_r"]
+    if heard < LEARNED_R:
+        return [f"the lips follow speech only roughly (r {heard:.2f} on parts not heard); a minute of speech helps"]
+    return []
 
 
 def steady_clip(track: Track, cuts: tuple[int, ...], longest_s: float = CLIP_S) -> Motion:

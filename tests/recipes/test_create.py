@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -11,7 +12,7 @@ import torch
 
 from avatar3d.errors import InputError
 from avatar3d.geometry import intrinsics
-from avatar3d.recipes.create import CreateSettings, create, create_from, steady_clip
+from avatar3d.recipes.create import CreateSettings, create, create_from, steady_clip, voice_warnings
 from avatar3d.records import Camera, Landmarks, Motion, Track
 from avatar3d.store import Work
 
@@ -68,3 +69,19 @@ def test_a_name_that_is_no_folders_is_refused(name: str, tmp_path: Path) -> None
 def test_a_folder_that_is_not_prepared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError, match=r"capture\.json"):
         create_from(Work(tmp_path))
+
+
+@pytest.mark.parametrize(
+    ("figures", "said"),
+    [
+        ({"why": "the video has no sound"}, "no voice: the video has no sound"),
+        ({"unheard_parts": {"aperture_r": 0.1}}, "only roughly (r 0.10"),
+    ],
+)
+def test_a_voice_that_is_missing_or_weak_is_named(figures: dict[str, Any], said: str) -> None:
+    (warning,) = voice_warnings(figures)
+    assert said in warning
+
+
+def test_a_good_voice_needs_no_warning() -> None:
+    assert voice_warnings({"unheard_parts": {"aperture_r": 0.66}}) == []
