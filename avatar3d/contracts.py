@@ -10,7 +10,7 @@ is the part's name on the command line (see `avatar3d.choose`). Saved parts are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
@@ -53,8 +53,8 @@ class Head(Saved, Protocol):
     def background(self) -> Tensor:
         """[H,W,3] 0..1, the room as seen by that camera."""
 
-    def encode(self, motion: Motion) -> Tensor:
-        """One row per frame of everything `pose` needs: [T,P]."""
+    def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
+        """One row per frame of everything `pose` needs: [T,P]; nothing is carried over `cuts`, where shots begin."""
 
     def pose(self, code: Tensor) -> Gaussians:
         """The Gaussians of one frame, code [P], in world space."""

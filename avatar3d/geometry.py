@@ -114,6 +114,12 @@ def pose_from_matrix(b_from_a: Tensor) -> Tensor:
     return torch.cat([quat_from_matrix(b_from_a[..., :3, :3]), b_from_a[..., :3, 3]], -1)
 
 
+def turn_about(rotation: Tensor, pivot: Tensor) -> Tensor:
+    """Homogeneous matrix [4,4] of a rotation [3,3] that leaves the point `pivot` [3] where it is."""
+    turned = torch.cat([rotation, (pivot - rotation @ pivot)[:, None]], 1)
+    return torch.cat([turned, rotation.new_tensor([[0.0, 0.0, 0.0, 1.0]])])
+
+
 def project(points_cam: Tensor, K: Tensor) -> Tensor:
     """Pixels [...,2] of points [...,3] in camera axes; K [3,3] px."""
     u = K[0, 0] * points_cam[..., 0] / points_cam[..., 2] + K[0, 2]

@@ -20,7 +20,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar3d.contracts import Draw, Head, Speak
-from avatar3d.geometry import compose, matrix_from_pose, quat_from_rotvec
+from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
 from avatar3d.motion._head_motion import replay, still
 from avatar3d.records import BLUR_PX2, FPS, Camera, Gaussians, Image, Motion, Sound
 
@@ -120,20 +120,11 @@ def thickened(gaussians: Gaussians, camera: Camera, magnification: float) -> Gau
 def orbited(camera: Camera, orbit: Orbit, pivot: Tensor, time_s: float) -> Camera:
     """The camera swung about `pivot` [3] (world, u): to and fro in yaw, twice as fast in pitch."""
     phase = 2 * np.pi * time_s / orbit.period_s
-    yaw = np.radians(orbit.yaw_deg) * np.sin(phase)
-    pitch = np.radians(orbit.pitch_deg) * np.sin(2 * phase)
-    turn = quat_from_rotvec(torch.tensor([pitch, 0.0, 0.0], dtype=torch.float32))
-    turn = compose(_turned(turn), _turned(quat_from_rotvec(torch.tensor([0.0, yaw, 0.0], dtype=torch.float32))))[:4]
-    about = compose(compose(_shifted(pivot), _turned(turn)), _shifted(-pivot))
-    return replace(camera, cam_from_world=camera.cam_from_world @ matrix_from_pose(about))
-
-
-def _turned(quat: Tensor) -> Tensor:
-    return torch.cat([quat, quat.new_zeros(3)])
-
-
-def _shifted(offset: Tensor) -> Tensor:
-    return torch.cat([offset.new_tensor([1.0, 0.0, 0.0, 0.0]), offset])
+    yaw = float(np.radians(orbit.yaw_deg) * np.sin(phase))
+    pitch = float(np.radians(orbit.pitch_deg) * np.sin(2 * phase))
+    about_x, about_y = (quat_from_rotvec(torch.tensor(v)) for v in ([pitch, 0.0, 0.0], [0.0, yaw, 0.0]))
+    turn = turn_about(matrix_from_quat(quat_multiply(about_x, about_y)), pivot)
+    return replace(camera, cam_from_world=camera.cam_from_world @ turn)
 
 
 def _background(head: Head, view: View, camera: Camera) -> Tensor | None:

@@ -3,16 +3,15 @@
 
 from __future__ import annotations
 
-import inspect
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.contracts import Draw, Head
-from avatar3d.records import Camera, Motion
+from avatar3d.records import Camera
 
 _WARM_UP_FRAMES = 3
 _TIMED_FRAMES = 100
@@ -23,12 +22,6 @@ class Player:
 
     def __init__(self, head: Head, draw: Draw) -> None:
         self.head, self.draw = head, draw
-
-    def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
-        """Rows for `frame`; a head that asks for the cuts of the video gets them."""
-        if "cuts" in inspect.signature(self.head.encode).parameters:
-            return self.head.encode(motion, cuts)  # type: ignore[call-arg]
-        return self.head.encode(motion)
 
     def frame(self, code: Tensor, camera: Camera | None = None, background: Tensor | None = None) -> np.ndarray:
         """One frame [H,W,3] uint8.

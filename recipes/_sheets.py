@@ -12,7 +12,7 @@ import torch
 from PIL import Image, ImageDraw, ImageFont
 from torch import Tensor
 
-from avatar3d.geometry import apply_pose, matrix_from_pose, quat_from_rotvec
+from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, turn_about
 from avatar3d.recipes._drawn import Player
 from avatar3d.records import Camera
 
@@ -60,11 +60,9 @@ def orbited(camera: Camera, centre: np.ndarray, axis: Sequence[float], angle_rad
         centre: [3] u.
         axis: [3] of unit length.
     """
-    middle = torch.as_tensor(centre, dtype=torch.float32)
-    turn = quat_from_rotvec(torch.tensor(axis) * angle_rad)
-    still = torch.cat([turn, torch.zeros(3)])
-    shift = middle - apply_pose(still, middle[None])[0]
-    return replace(camera, cam_from_world=camera.cam_from_world @ matrix_from_pose(torch.cat([turn, shift])))
+    turn = matrix_from_quat(quat_from_rotvec(torch.tensor(axis) * angle_rad))
+    around = turn_about(turn, torch.as_tensor(centre, dtype=torch.float32))
+    return replace(camera, cam_from_world=camera.cam_from_world @ around)
 
 
 def _label(text: str, width: int) -> np.ndarray:

@@ -180,12 +180,12 @@ def _productions(
 ) -> dict[str, Any]:
     """render_fps, self_tracked, self_audio and baselines; the sheets are written on the way."""
     start, cuts, track = held_out.start, held_out.capture.cuts, held_out.track
-    codes = player.encode(track.motion, cuts)[start:]
+    codes = player.head.encode(track.motion, cuts)[start:]
     fps = player.frames_per_second(codes)
     shown_frames = {"self_tracked": player.frames(codes)}
     if avatar.voice is not None and held_out.capture.sound is not None:
         motion = spoken(avatar.voice, held_out.capture.sound, track, start, settings.seed)
-        shown_frames["self_audio"] = player.frames(player.encode(motion, cuts)[start:])
+        shown_frames["self_audio"] = player.frames(player.head.encode(motion, cuts)[start:])
     if settings.frames is not None:
         shown_frames = {name: _saved(it, held_out, settings.frames / name) for name, it in shown_frames.items()}
     trivial = _baselines(held_out) if settings.baselines else {}

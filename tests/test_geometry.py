@@ -85,3 +85,10 @@ def test_a_point_on_the_axis_projects_to_the_middle() -> None:
     K = g.intrinsics(500, 640, 480)
     assert g.project(torch.tensor([0.0, 0.0, 3.0]), K).tolist() == [320, 240]
     assert g.project(torch.tensor([0.3, -0.6, 3.0]), K).tolist() == pytest.approx([370, 140])
+
+
+def test_a_turn_about_a_point_leaves_it_there() -> None:
+    pivot = torch.tensor([1.0, -2.0, 9.0], dtype=torch.float64)
+    turn = g.turn_about(g.matrix_from_quat(quats(1)[0]), pivot)
+    torch.testing.assert_close(turn @ torch.cat([pivot, torch.ones(1)]), torch.cat([pivot, torch.ones(1)]))
+    torch.testing.assert_close(turn[:3, :3], g.matrix_from_quat(quats(1)[0]))

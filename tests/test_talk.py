@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -27,7 +27,7 @@ class Ball:
     camera = Camera(intrinsics(60.0, SIZE, SIZE), torch.eye(4), SIZE, SIZE)
     background = torch.full((SIZE, SIZE, 3), 0.25)
 
-    def encode(self, motion: Motion) -> Tensor:
+    def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
         return torch.from_numpy(motion.head[:, 4:])
 
     def pose(self, code: Tensor) -> Gaussians:
@@ -66,7 +66,7 @@ class Hum:
 
     listen = None
 
-    def __call__(self, sound: Sound, seed: int = 0) -> Motion:  # noqa: ARG002 - contracts.Speak's
+    def __call__(self, sound: Sound, seed: int = 0) -> Motion:
         frames = frame_count(sound)
         blank = np.zeros((frames, 7), np.float32)
         return Motion(blank[:, :3], blank[:, :2], blank[:, :4], blank, FPS)

@@ -15,7 +15,7 @@ from avatar3d.data_prep.synthetic.motion import perform
 from avatar3d.data_prep.synthetic.person import Person, filming_camera, world_from_head
 from avatar3d.data_prep.synthetic.speech import Phoneme, timeline
 from avatar3d.data_prep.synthetic.voice import say
-from avatar3d.geometry import apply_pose, project
+from avatar3d.geometry import apply_pose, project, turn_about
 from avatar3d.records import FPS, Camera, Progress, Sound, Watch, unwatched
 
 _ORBIT_CENTRE_U = (0.0, 0.0, 6.4)  # the middle of the head at rest, in the world
@@ -110,10 +110,7 @@ def orbit(camera: Camera, yaw_deg: float, pitch_deg: float = 0.0) -> Camera:
     yaw, pitch = np.radians(yaw_deg), np.radians(pitch_deg)
     about_y = np.array([[np.cos(yaw), 0, np.sin(yaw)], [0, 1, 0], [-np.sin(yaw), 0, np.cos(yaw)]])
     about_x = np.array([[1, 0, 0], [0, np.cos(pitch), -np.sin(pitch)], [0, np.sin(pitch), np.cos(pitch)]])
-    turn = torch.tensor(about_x @ about_y, dtype=torch.float32)
-    centre = torch.tensor(_ORBIT_CENTRE_U)
-    around = torch.eye(4)
-    around[:3, :3], around[:3, 3] = turn, centre - turn @ centre
+    around = turn_about(torch.tensor(about_x @ about_y, dtype=torch.float32), torch.tensor(_ORBIT_CENTRE_U))
     return replace(camera, cam_from_world=camera.cam_from_world @ around)
 
 
