@@ -304,7 +304,8 @@ def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
 
     _warn(out, figures)
     out.table(summary(figures))
-    out.say(f"next: avatar3d eval {work}, or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4")
+    talk = f", or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4" if figures["voice"]["voice"] else ""
+    out.say(f"next: avatar3d eval {work}{talk}")
     return figures
 
 
