@@ -61,7 +61,6 @@ class LinearFitSettings:
     relocate_every: float = 0.03
     patch_px: int = 96  # of the perceptual term
     patch_every: int = 2  # steps
-    code_noise: float = 0.0  # standard deviation added to codes: tables must not depend on landmark noise
     refine_from: float = 0.05  # fraction of the budget at which corrections of the poses begin
 
 
@@ -108,17 +107,12 @@ class LinearFit:
         frame = int(torch.multinomial(self.chances, 1))
         level = 1 if progress < self.settings.coarse_until else 0
         self.corrections.begin(frame)
-        codes = self.codes[frame]
-        if self.settings.code_noise:
-            codes = codes + self.settings.code_noise * torch.randn_like(codes)
-        image = self._drawn(codes, frame, self.corrections.row, level)
+        image = self._drawn(self.codes[frame], frame, self.corrections.row, level)
         target, weight = self.frames.target(frame, level), self.frames.weight(frame, level)
         drawn = self._over(image, level)
         terms = {"picture": image_loss(drawn, target, weight, _SSIM_SHARE)}
         if "perceptual" in stage.weights:
             terms["perceptual"] = self._perceptual(drawn, target, frame, level, step)
-        if "opacity" in stage.weights:
-            terms["opacity"] = self.learned["opacity_logits"].sigmoid().mean()
         if "alpha" in stage.weights:
             terms["alpha"] = self.frames.alpha_error(image.alpha, frame, level)
         return terms
