@@ -17,6 +17,7 @@ import numpy as np
 
 from avatar3d.errors import InputError
 from avatar3d.records import Landmarks, Progress, Watch, unwatched
+from avatar3d.threads import usable_cores
 
 POINTS = 478
 SCORES = 52
@@ -106,6 +107,10 @@ class Landmarker:
         ]
         return sorted(faces, key=lambda face: -face.height)
 
+    def largest(self, picture: np.ndarray) -> Face | None:
+        """The largest face in [H,W,3] uint8 RGB, if there is one."""
+        return next(iter(self.find(picture)), None)
+
 
 def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch = unwatched) -> Landmarks:
     """The landmarks of the largest face of every frame.
@@ -119,16 +124,13 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
         InputError: MediaPipe or the model cannot be had.
     """
     count = len(frames)
-    points = np.full((count, POINTS, 3), np.nan, np.float32)
-    scores = np.full((count, SCORES), np.nan, np.float32)
-    found = np.zeros(count, bool)
+    faces: list[Face | None] = [None] * count
 
     def look(landmarker: Landmarker, rows: range) -> None:
         for row in rows:
-            for face in landmarker.find(frames[row])[:1]:
-                points[row], scores[row], found[row] = face.points, face.scores, True
+            faces[row] = landmarker.largest(frames[row])
 
-    workers = min(os.cpu_count() or 1, 2)
+    workers = min(usable_cores(), 2)
     with _several(model, workers) as landmarkers, ThreadPoolExecutor(workers) as pool:
         for start in range(0, count, _BATCH):
             rows = range(start, min(start + _BATCH, count))
@@ -136,7 +138,17 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
             for task in tasks:
                 task.result()
             watch(Progress("landmarks", rows.stop / count, f"{rows.stop} of {count} frames"))
-    return Landmarks(points, scores, found)
+    return gathered(faces)
+
+
+def gathered(faces: Sequence[Face | None]) -> Landmarks:
+    """One face a frame as a record; None is a frame without a face."""
+    points = np.full((len(faces), POINTS, 3), np.nan, np.float32)
+    scores = np.full((len(faces), SCORES), np.nan, np.float32)
+    for row, face in enumerate(faces):
+        if face is not None:
+            points[row], scores[row] = face.points, face.scores
+    return Landmarks(points, scores, np.array([face is not None for face in faces], bool))
 
 
 @contextmanager

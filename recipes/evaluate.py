@@ -20,7 +20,7 @@ from avatar3d import assets
 from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose
 from avatar3d.contracts import Speak
-from avatar3d.data_prep.landmarks import Face, Landmarker
+from avatar3d.data_prep.landmarks import Face, Landmarker, gathered
 from avatar3d.errors import InputError
 from avatar3d.metrics import Figures, Judge, Look, shots_of
 from avatar3d.metrics.baselines import mean_image, nearest_frame, warp
@@ -144,10 +144,9 @@ def spoken(voice: Speak, sound: Sound, track: Track, start: int, seed: int = 0) 
     said = voice(Sound(sound.samples[samples], sound.rate), seed)
     # sound may end a little before the picture does: the last row then stays
     rows = np.minimum(np.arange(start, frames) - first, len(said) - 1)
-    before = np.zeros(start, int)
     return replace(
         motion,
-        expression=np.concatenate([said.expression[before] * 0, said.expression[rows]]),
+        expression=np.pad(said.expression[rows], ((start, 0), (0, 0))),
         blink=np.concatenate([motion.blink[:start], said.blink[rows]]),
         gaze=np.concatenate([motion.gaze[:start], said.gaze[rows]]),
         basis=said.basis,
@@ -233,7 +232,7 @@ def _judged(
                 settle(_IN_FLIGHT)
             watch(Progress("eval", (index + 1) / len(judge), f"{index + 1} of {len(judge)} frames"))
         settle(0)
-    return {name: _Verdict(judge.figures(looks[name], _landmarks(faces[name])), looks[name]) for name in productions}
+    return {name: _Verdict(judge.figures(looks[name], gathered(faces[name])), looks[name]) for name in productions}
 
 
 class _Finder:
@@ -245,18 +244,8 @@ class _Finder:
 
     def __call__(self, picture: np.ndarray) -> Face | None:
         if self._last is None or self._last[0] is not picture:
-            self._last = picture, next(iter(self._landmarker.find(picture)), None)
+            self._last = picture, self._landmarker.largest(picture)
         return self._last[1]
-
-
-def _landmarks(faces: list[Face | None]) -> Landmarks:
-    found = np.array([face is not None for face in faces])
-    points = np.full((len(faces), 478, 3), np.nan, np.float32)
-    scores = np.full((len(faces), 52), np.nan, np.float32)
-    for row, face in enumerate(faces):
-        if face is not None:
-            points[row], scores[row] = face.points, face.scores
-    return Landmarks(points, scores, found)
 
 
 def _rows(landmarks: Landmarks, start: int, stop: int) -> Landmarks:

@@ -13,6 +13,7 @@ from avatar3d.errors import InputError
 
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
+    from avatar3d.recipes.create import CreateSettings
 
 Preset = Literal["quick", "standard", "quality"]
 OutFolder = Annotated[Path, arg(aliases=["-o"], metavar="DIR")]
@@ -37,16 +38,9 @@ class Verb:
 
 
 @dataclass(frozen=True, kw_only=True)
-class Create(Verb):
-    """Make a talking avatar from a video: prepare, train, learn the voice, write a sample and a report.
+class Making(Verb):
+    """What every verb takes that makes an avatar."""
 
-    Running the same command again continues: a stage is skipped when nothing that it reads has changed.
-    """
-
-    video: Video
-    """A video of one person: 1-5 min, 25 fps or more, the head large, even light, a still camera."""
-    out: OutFolder
-    """The work folder; the avatar, the sample and the report appear in it."""
     preset: Preset = "standard"
     """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
     sample: OptionalFile = None
@@ -60,16 +54,32 @@ class Create(Verb):
     seed: int = 0
     """Start of all random numbers."""
     restart: bool = False
-    """Begin anew instead of continuing; also needed to put another video into a folder that is in use."""
+    """Begin anew instead of continuing; `create` also needs it to put another video into a folder in use."""
+
+    def settings(self) -> CreateSettings:
+        """The same for the recipe."""
+        from avatar3d.recipes.create import CreateSettings
+
+        _at_least(1, budget_s=self.budget_s)
+        return CreateSettings(self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(Making):
+    """Make a talking avatar from a video: prepare, train, learn the voice, write a sample and a report.
+
+    Running the same command again continues: a stage is skipped when nothing that it reads has changed.
+    """
+
+    video: Video
+    """A video of one person: 1-5 min, 25 fps or more, the head large, even light, a still camera."""
+    out: OutFolder
+    """The work folder; the avatar, the sample and the report appear in it."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import create
 
-        _at_least(1, budget_s=self.budget_s)
-        settings = create.CreateSettings(
-            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
-        )
-        return _told(out, create.create(self.video, self.out, settings, out.watch), self.out)
+        return _told(out, create.create(self.video, self.out, self.settings(), out.watch), self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,35 +108,17 @@ class Prepare(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Train(Verb):
+class Train(Making):
     """Make the avatar of a work folder that `prepare` has written: head, voice, sample and report."""
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
     """The work folder."""
-    preset: Preset = "standard"
-    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
-    budget_s: Annotated[float | None, arg(metavar="SECONDS")] = None
-    """Training time of the head in s, and at most of the voice (default: the preset's)."""
-    sample: OptionalFile = None
-    """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
-    name: OptionalText = None
-    """The avatar's name (default: the video's)."""
-    consent: str = "not stated"
-    """A statement of the filmed person's consent, kept in the avatar's avatar.json as it is given here."""
-    seed: int = 0
-    """Start of all random numbers."""
-    restart: bool = False
-    """Train anew instead of continuing."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import create
         from avatar3d.store import Work
 
-        _at_least(1, budget_s=self.budget_s)
-        settings = create.CreateSettings(
-            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart
-        )
-        return _told(out, create.create_from(Work(self.work), settings, out.watch), self.work)
+        return _told(out, create.create_from(Work(self.work), self.settings(), out.watch), self.work)
 
 
 @dataclass(frozen=True, kw_only=True)

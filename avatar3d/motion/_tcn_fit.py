@@ -97,8 +97,7 @@ class TcnFit:
         own = said[np.arange(len(said)), part_of_frames(len(said), self.net.shape.members)]
         real = self.codes[: len(own)]
         trusted = self.trusted[: len(own)]
-        both = (self.space.aperture(torch.from_numpy(codes)).numpy()[trusted] for codes in (own, real))
-        made, truth = both
+        made, truth = (self.space.aperture(torch.from_numpy(codes)).numpy()[trusted] for codes in (own, real))
         return made, truth
 
     @torch.no_grad()

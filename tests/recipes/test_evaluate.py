@@ -119,11 +119,11 @@ class PatternLandmarker:
 
     def __exit__(self, *_: object) -> None: ...
 
-    def find(self, frame: np.ndarray) -> list[Face]:
+    def largest(self, frame: np.ndarray) -> Face:
         plain = float(picture(torch.zeros(1)).mean())
         points = landmarks().points[0].copy()
         points[14, 1] += 3 * (frame.mean() / 255 - plain) * 10
-        return [Face(points, np.full(52, 0.5, np.float32))]
+        return Face(points, np.full(52, 0.5, np.float32))
 
 
 @pytest.fixture
