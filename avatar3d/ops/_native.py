@@ -21,7 +21,7 @@ from torch import Tensor
 
 from avatar3d.threads import usable_cores
 
-ABI = 1  # as AVATAR3D_ABI in csrc/common.h
+ABI = 2  # as AVATAR3D_ABI in csrc/common.h
 ISAS = ("avx512", "avx2", "portable")  # best first
 FAULTS = {1: "out of memory", 2: "more Gaussians or tile hits than 2^31"}
 
