@@ -2,8 +2,9 @@
 """Folder mapping and native kernels; everything else about the package is said in pyproject.toml.
 
 One shared library per instruction set is built from the same sources, linked to nothing but the C++ runtime, and put
-into avatar3d/_lib. torch is neither needed nor touched. A failed build is a warning: the torch twins do the work then,
-and `avatar3d doctor` says so.
+into avatar3d/_lib; one more for CUDA where there is nvcc and either an NVIDIA device or AVATAR3D_CUDA=1 (0: never).
+torch is neither needed nor touched. A failed build is a warning: the torch twins do the work then, and
+`avatar3d doctor` says so.
 """
 
 from __future__ import annotations
@@ -34,6 +35,9 @@ FLAGS += ["-fno-trapping-math", "-ffp-contract=fast", "-Wall", "-Wextra"]
 # GCC 12 takes its own AVX-512 headers for uninitialised, and speaks of an ABI that no function here crosses
 FLAGS += ["-Wno-maybe-uninitialized", "-Wno-psabi"]
 ISA_FLAGS = {"portable": [], "avx2": ["-march=x86-64-v3"], "avx512": ["-march=x86-64-v4", "-mprefer-vector-width=512"]}
+# machine code for Ampere and Hopper, and the portable form, which drivers translate for later cards
+CUDA_FLAGS = ["-std=c++17", "-O3", "-shared", "-cudart", "static", "-Xcompiler", "-fPIC,-fvisibility=hidden"]
+CUDA_FLAGS += ["-gencode=arch=compute_80,code=sm_80", "-gencode=arch=compute_90,code=[sm_90,compute_90]", "--threads=0"]
 
 
 def packages() -> list[str]:
@@ -49,7 +53,7 @@ def source_hash() -> str:
     """Names the state of csrc; `avatar3d.ops._native` computes the same to find stale libraries."""
     digest = hashlib.sha256()
     for path in sorted((ROOT / "csrc").rglob("*")):
-        if path.suffix in {".h", ".cpp"}:
+        if path.suffix in {".h", ".cpp", ".cu"}:
             digest.update(path.relative_to(ROOT).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
 
@@ -59,8 +63,23 @@ def isas() -> list[str]:
     return list(ISA_FLAGS) if platform.machine().lower() in {"x86_64", "amd64"} else ["portable"]
 
 
+def wants_cuda() -> bool:
+    """Whether to build for CUDA: AVATAR3D_CUDA says so, or nvcc and an NVIDIA device are here."""
+    wish = os.environ.get("AVATAR3D_CUDA", "")
+    if wish not in {"", "0", "1"}:
+        raise SystemExit(f"AVATAR3D_CUDA={wish}: expected 0 (never), 1 (always) or nothing")
+    device = Path("/proc/driver/nvidia/version").exists() or Path("/dev/dxg").exists()
+    return wish == "1" or (not wish and device and bool(nvcc()))
+
+
+def nvcc() -> str | None:
+    """CUDA's compiler: AVATAR3D_NVCC, that of CUDA_HOME, or the one on the path."""
+    home = os.environ.get("CUDA_HOME")
+    return os.environ.get("AVATAR3D_NVCC") or shutil.which("nvcc", path=f"{home}/bin" if home else None)
+
+
 class BuildKernels(build_ext):
-    """Compiles each library with one call of the C++ compiler; they are loaded with ctypes, not imported."""
+    """Compiles each library with one call of a compiler; they are loaded with ctypes, not imported."""
 
     def get_ext_filename(self, fullname: str) -> str:
         *folders, name = fullname.split(".")
@@ -70,23 +89,20 @@ class BuildKernels(build_ext):
         return list(ext.export_symbols)
 
     def build_extension(self, ext: Extension) -> None:
-        compiler = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
-        if not compiler:
-            raise CompileError("no C++ compiler found (set CXX, or install g++ or clang++)")
         target = Path(self.get_ext_fullpath(ext.name))
         target.parent.mkdir(parents=True, exist_ok=True)
-        isa = ext.name.rsplit("_", 1)[1]
         # a running process may have the old file mapped: write beside it and rename over it
         fresh = target.with_name(f"{target.name}.{os.getpid()}")
         stamp = f'-DAVATAR3D_SOURCE_HASH="{source_hash()}"'
-        command = [*compiler.split(), *FLAGS, *ISA_FLAGS[isa], stamp, "-I", str(ROOT / "csrc"), "-o", str(fresh)]
+        compiler = _compiler(ext.name.rsplit("_", 1)[1])
+        command = [*compiler, stamp, "-I", str(ROOT / "csrc"), "-o", str(fresh), *ext.sources]
         try:
-            done = subprocess.run([*command, *ext.sources], cwd=ROOT, capture_output=True, text=True, check=False)
+            done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, check=False)
         except OSError as error:
-            raise CompileError(f"cannot run the C++ compiler {compiler}: {error}") from error
+            raise CompileError(f"cannot run the compiler {compiler[0]}: {error}") from error
         if done.returncode:
             fresh.unlink(missing_ok=True)
-            raise CompileError(f"{compiler} could not build {target.name}:\n{done.stderr}")
+            raise CompileError(f"{compiler[0]} could not build {target.name}:\n{done.stderr}")
         if done.stderr:
             sys.stderr.write(done.stderr)
         fresh.replace(target)
@@ -102,6 +118,29 @@ class BuildKernels(build_ext):
                 fresh.replace(ROOT / self.get_ext_filename(ext.name))
 
 
+def _compiler(isa: str) -> list[str]:
+    """The compiler's command and flags for one library."""
+    if isa == "cuda":
+        found = nvcc()
+        if not found:
+            raise CompileError("AVATAR3D_CUDA=1, but no nvcc found (set CUDA_HOME or AVATAR3D_NVCC, or install it)")
+        return [found, *CUDA_FLAGS]
+    found = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
+    if not found:
+        raise CompileError("no C++ compiler found (set CXX, or install g++ or clang++)")
+    return [*found.split(), *FLAGS, *ISA_FLAGS[isa]]
+
+
+def libraries() -> list[Extension]:
+    """One per instruction set, and one for CUDA where it is wanted."""
+    names = dict.fromkeys(isas(), "cpp") | ({"cuda": "cu"} if wants_cuda() else {})
+    return [
+        Extension(f"avatar3d._lib.avatar3d_{name}", found, optional=True)
+        for name, suffix in names.items()
+        if (found := [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "csrc").rglob(f"*.{suffix}"))])
+    ]
+
+
 class Wheel(bdist_wheel):
     """The libraries do not depend on the version of Python."""
 
@@ -109,12 +148,11 @@ class Wheel(bdist_wheel):
         return ("py3", "none", super().get_tag()[2])
 
 
-sources = [path.relative_to(ROOT).as_posix() for path in sorted((ROOT / "csrc").rglob("*.cpp"))]
 setup(
     packages=packages(),
     package_dir=FOLDERS,
     include_package_data=False,  # package_data below says all; with it, setuptools takes viewer/web for a lost package
     package_data={"": ["*.html", "*.js", "*.css", "*.json", "*.npz", "web/*", "py.typed"]},
-    ext_modules=[Extension(f"avatar3d._lib.avatar3d_{isa}", sources, optional=True) for isa in isas() if sources],
+    ext_modules=libraries(),
     cmdclass={"build_ext": BuildKernels, "bdist_wheel": Wheel},
 )

@@ -245,6 +245,6 @@ def _source_hash() -> str:
         return ""
     digest = hashlib.sha256()
     for path in sorted((root / "csrc").rglob("*")):
-        if path.suffix in {".h", ".cpp"}:
+        if path.suffix in {".h", ".cpp", ".cu"}:
             digest.update(path.relative_to(root).as_posix().encode() + b"\0" + path.read_bytes() + b"\0")
     return digest.hexdigest()[:16]
