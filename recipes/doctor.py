@@ -58,6 +58,7 @@ def doctor() -> dict[str, Any]:
             "available": _native.available(),
             "why_not": _native.why_not() or None,
             "threads": _native.threads(),
+            "cuda": _native.why_not("cuda") or "usable here",
         },
         "paths": {op: path(op) for op in ops()},
         "optional": [optional(package) for package in EXTRAS],
@@ -144,6 +145,7 @@ def report(figures: Mapping[str, Any]) -> str:
     machine_rows = [(key.replace("_", " "), value) for key, value in figures["machine"].items()]
     native = figures["native"]
     kernels = [("usable here", native["available"]), ("in use", native["isa"]), ("threads", native["threads"])]
+    kernels.append(("CUDA", native["cuda"]))
     if native["why_not"]:
         kernels.append(("why not", native["why_not"]))
     extras = [(extra["name"], f"{_state(extra)}; serves {extra['serves']}") for extra in figures["optional"]]

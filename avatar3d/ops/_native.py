@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The compiled kernels: found, checked and loaded on first use, or the reason why not.
 
-Three libraries are built from one source (portable, avx2, avx512); the best one this processor can run is taken, or the
-one that AVATAR3D_ISA names. Importing this module needs neither a compiler nor the libraries.
+Three libraries for the CPU are built from one source (portable, avx2, avx512); the best one this processor can run is
+taken, or the one that AVATAR3D_ISA names. A fourth serves CUDA tensors. Importing this module needs neither a compiler
+nor the libraries.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -24,10 +26,12 @@ from avatar3d.threads import usable_cores
 ABI = 2  # as AVATAR3D_ABI in csrc/common.h
 ISAS = ("avx512", "avx2", "portable")  # best first
 FAULTS = {1: "out of memory", 2: "more Gaussians or tile hits than 2^31"}
+DEVICE_FAULT = 3
 
 _log = logging.getLogger(__name__)
 _FOLDER = Path(__file__).parent.parent
 _REBUILD = "install the package again (pip install -e .) where there is a C++ compiler"
+_REBUILD_CUDA = "install the package again where there are nvcc and an NVIDIA device, or with AVATAR3D_CUDA=1"
 
 Allocate = ctypes.CFUNCTYPE(c_void_p, c_int64)
 
@@ -71,6 +75,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_rig_backward": (c_int, (*10 * (c_void_p,), c_int64, *7 * (c_void_p,))),
     "avatar3d_image_loss": (c_int, (*3 * (c_void_p,), c_int, c_int, c_float, c_void_p, c_void_p)),
     "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
+    "avatar3d_cuda_error": (c_char_p, ()),
 }
 
 
@@ -90,9 +95,14 @@ def available() -> list[str]:
     return [isa for isa in able if not isinstance(_open(isa), str)]
 
 
-def why_not() -> str:
-    """Why the kernels cannot be used; empty where they can."""
-    return _load().reason
+def body(device: torch.device) -> str:
+    """Which library serves tensors of a device: "cpu" or "cuda"; empty where none does."""
+    return device.type if device.type in ("cpu", "cuda") else ""
+
+
+def why_not(kind: str = "cpu") -> str:
+    """Why the kernels for a kind of device ("cpu", "cuda") cannot be used; empty where they can."""
+    return _loaded(kind).reason
 
 
 def isa() -> str:
@@ -113,13 +123,13 @@ def set_threads(count: int) -> None:
         loaded.avatar3d_set_threads(count)
 
 
-def library() -> ctypes.CDLL:
-    """The loaded kernels.
+def library(kind: str = "cpu") -> ctypes.CDLL:
+    """The loaded kernels for a kind of device: "cpu" or "cuda".
 
     Raises:
         RuntimeError: there are none; says why.
     """
-    loaded = _load()
+    loaded = _loaded(kind)
     if not loaded.library:
         raise RuntimeError(f"no native kernels: {loaded.reason}")
     return loaded.library
@@ -136,11 +146,12 @@ def use_native(op: str, path: str, device: torch.device) -> bool:
         raise ValueError(f"path of {op}: expected 'auto', 'native' or 'reference', got {path!r}")
     if path == "reference":
         return False
-    if device.type != "cpu":
+    kind = body(device)
+    if not kind or not _functions(op, kind):
         if path == "native":
             raise RuntimeError(f"{op} has no native kernel for {device.type} tensors; use path='reference'")
         return False
-    reason = why_not() or _lacking(op)
+    reason = why_not(kind) or _lacking(op, kind)
     if reason and path == "native":
         raise RuntimeError(f"{op} has no native kernel here: {reason}")
     if reason:
@@ -149,11 +160,28 @@ def use_native(op: str, path: str, device: torch.device) -> bool:
 
 
 def checked(status: int, op: str) -> None:
-    """Raises what a kernel reports: MemoryError or ValueError."""
+    """Raises what a kernel reports: MemoryError, ValueError, or RuntimeError with CUDA's words."""
     if status == 1:
         raise MemoryError(f"{op}: {FAULTS[1]}")
+    if status == DEVICE_FAULT:
+        raise RuntimeError(f"{op}: CUDA reports: {library('cuda').avatar3d_cuda_error().decode()}")
     if status:
         raise ValueError(f"{op}: {FAULTS[status]}")
+
+
+def launch(function: str, op: str, device: torch.device, *arguments: Any) -> None:
+    """Calls a function of the CUDA library on the device's current stream, which it takes as its last argument.
+
+    Raises:
+        RuntimeError, ValueError, MemoryError: what it reports, for `op`.
+    """
+    call = getattr(library("cuda"), function)
+    if device.type != "cuda":
+        status = call(*arguments, None)
+    else:
+        with torch.cuda.device(device):
+            status = call(*arguments, torch.cuda.current_stream(device).cuda_stream)
+    checked(status, op)
 
 
 def address(tensor: Tensor | None) -> int | None:
@@ -162,35 +190,56 @@ def address(tensor: Tensor | None) -> int | None:
 
 
 def prepared(op: str, **tensors: tuple[Tensor, tuple[int, ...]]) -> list[Tensor]:
-    """Contiguous float32 tensors of the given shapes.
+    """Contiguous float32 tensors of the given shapes, all on the device of the first.
 
     Raises:
         ValueError: a tensor has another type, device or shape; names it.
     """
-    return [_prepared(f"{op}: {name}", tensor, shape) for name, (tensor, shape) in tensors.items()]
+    first, (tensor, _) = next(iter(tensors.items()))
+    where = f"{first} on {tensor.device}"
+    return [
+        _prepared(f"{op}: {name}", tensor, shape, tensors[first][0].device, where)
+        for name, (tensor, shape) in tensors.items()
+    ]
 
 
-def _prepared(name: str, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+def _prepared(name: str, tensor: Tensor, shape: tuple[int, ...], device: torch.device, where: str) -> Tensor:
     if tensor.dtype != torch.float32:
         raise ValueError(f"{name} is {tensor.dtype}, the kernel takes torch.float32 (path='reference' takes any float)")
-    if tensor.device.type != "cpu":
-        raise ValueError(f"{name} is on {tensor.device}, the others on the CPU")
+    if tensor.device != device:
+        raise ValueError(f"{name} is on {tensor.device}, {where}; all must be on one device")
     if tuple(tensor.shape) != shape:
         raise ValueError(f"{name} has shape {tuple(tensor.shape)}, expected {shape}")
     return tensor.contiguous()
 
 
+def _functions(op: str, kind: str) -> list[str]:
+    start = f"avatar3d_{op}" if kind == "cpu" else f"avatar3d_{kind}_{op}"
+    return [name for name in SIGNATURES if name.startswith(start)]
+
+
 @lru_cache
-def _lacking(op: str) -> str:
+def _lacking(op: str, kind: str) -> str:
     """Why the loaded library cannot run `op`: it is older than the row in SIGNATURES."""
-    wanted = [name for name in SIGNATURES if name.startswith(f"avatar3d_{op}")]
-    missing = [name for name in wanted if getattr(library(), name, None) is None]
-    return f"the library lacks {', '.join(missing)}; {_REBUILD}" if missing or not wanted else ""
+    missing = [name for name in _functions(op, kind) if getattr(library(kind), name, None) is None]
+    return f"the library lacks {', '.join(missing)}; {_REBUILD}" if missing else ""
 
 
 @lru_cache
 def _warn_once(reason: str) -> None:
     _log.warning("no native kernel, the much slower torch reference is used: %s", reason)
+
+
+def _loaded(kind: str) -> _Loaded:
+    return _load_cuda() if kind == "cuda" else _load()
+
+
+@lru_cache(maxsize=1)
+def _load_cuda() -> _Loaded:
+    if not torch.cuda.is_available():
+        return _Loaded(None, "", "torch sees no CUDA device")
+    opened = _open("cuda")
+    return _Loaded(None, "", opened) if isinstance(opened, str) else _Loaded(opened, "cuda", "")
 
 
 @lru_cache(maxsize=1)
@@ -213,23 +262,28 @@ def _load() -> _Loaded:
     return _Loaded(library, chosen, "")
 
 
-@lru_cache(maxsize=len(ISAS))
+@lru_cache(maxsize=len(ISAS) + 1)
 def _open(isa: str) -> ctypes.CDLL | str:
     """One library, checked; or why it cannot be used."""
     path = _FOLDER / "_lib" / f"libavatar3d_{isa}.so"
+    rebuild = _REBUILD_CUDA if isa == "cuda" else _REBUILD
     if not path.is_file():
-        return f"{path.name} was not built; {_REBUILD}"
+        return f"{path.name} was not built; {rebuild}"
     try:
         library = ctypes.CDLL(str(path))
         # the two functions that never change say whether the rest can be trusted
         library.avatar3d_source_hash.restype = c_char_p
         if library.avatar3d_abi() != ABI:
-            return f"{path.name} has interface {library.avatar3d_abi()}, this package {ABI}; {_REBUILD}"
+            return f"{path.name} has interface {library.avatar3d_abi()}, this package {ABI}; {rebuild}"
         built_from = library.avatar3d_source_hash().decode()
     except (OSError, AttributeError) as error:
-        return f"{path.name} cannot be loaded ({error}); {_REBUILD}"
+        return f"{path.name} cannot be loaded ({error}); {rebuild}"
     if built_from != (_source_hash() or built_from):
-        _log.warning("%s was built from other sources than those in csrc; %s", path.name, _REBUILD)
+        _log.warning("%s was built from other sources than those in csrc; %s", path.name, rebuild)
+    return _typed(library)
+
+
+def _typed(library: ctypes.CDLL) -> ctypes.CDLL:
     for name, (result, arguments) in SIGNATURES.items():
         function = getattr(library, name, None)
         if function is not None:
