@@ -62,6 +62,12 @@ class Sound:
     def seconds(self) -> float:
         return len(self.samples) / self.rate
 
+    def earlier(self, seconds: float) -> Sound:
+        """The same length of sound with everything `seconds` earlier (later, if negative); silence fills the end."""
+        shift = int(np.clip(round(seconds * self.rate), -len(self.samples), len(self.samples)))
+        kept = self.samples[max(shift, 0) : len(self.samples) + min(shift, 0)]
+        return Sound(np.pad(kept, (max(-shift, 0), max(shift, 0))), self.rate)
+
 
 @dataclass(frozen=True)
 class Landmarks:

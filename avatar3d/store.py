@@ -133,6 +133,11 @@ class Work:
         return self.path / "audio.wav"
 
     @property
+    def sync(self) -> Path:
+        """How late the sound was found to be; `load_capture` moves it by that."""
+        return self.path / "sync.json"
+
+    @property
     def landmarks(self) -> Path:
         return self.path / "landmarks.safetensors"
 
@@ -263,13 +268,18 @@ def load_capture(work: Work) -> Capture:
         )
     return Capture(
         frames=frames,
-        sound=load_sound(work.audio) if about["sound"] else None,
+        sound=_sound_in_step(work) if about["sound"] else None,
         fps=about["fps"],
         cuts=tuple(about["cuts"]),
         source_hash=about["source_hash"],
         masks=_load_map(work.masks) if work.masks.exists() else None,
         background=load_picture(work.background) if work.background.exists() else None,
     )
+
+
+def _sound_in_step(work: Work) -> Sound:
+    sound = load_sound(work.audio)
+    return sound.earlier(read_json(work.sync)["late_s"]) if work.sync.exists() else sound
 
 
 def load_landmarks(work: Work) -> Landmarks:

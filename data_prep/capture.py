@@ -128,6 +128,7 @@ def _prepare_folder(work: Work) -> None:
     # they belong to the frames that are about to be replaced
     work.masks.unlink(missing_ok=True)
     work.background.unlink(missing_ok=True)
+    work.sync.unlink(missing_ok=True)
 
 
 @contextmanager

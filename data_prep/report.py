@@ -19,6 +19,7 @@ from PIL import Image as PillowImage
 from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, sheet
 from avatar3d.data_prep._plots import curves_svg, legend
 from avatar3d.data_prep.quality import picture_of, track_quality
+from avatar3d.data_prep.sync import in_words
 from avatar3d.face.groups import APERTURE_PAIRS
 from avatar3d.face.rig import rig_vertices
 from avatar3d.geometry import matrix_from_quat
@@ -89,11 +90,13 @@ def write_report(work: Work, capture: Capture, track: Track, figures: Mapping[st
 def _header(work: Work, capture: Capture, figures: Mapping[str, Any]) -> str:
     frames, height, width = capture.frames.shape[:3]
     shots = f", {len(capture.cuts) + 1} shots" if capture.cuts else ""
+    spoken = "" if capture.sound is None else escape(in_words(work).capitalize()) + "."
     lens = "measured" if figures["focal_observable"] else "assumed, since the head turns too little to show it"
     return (
         f"<h1>{escape(work.path.name)}</h1><p>{frames} frames of {width}×{height} px at {capture.fps:g} a second, "
         f"{frames / capture.fps:.1f} s{shots}. The rig was fitted on the first {figures['fitted_frames']} frames; the "
-        f"rest is held out (shaded below). Focal length {figures['focal_px'] / width:.2f} picture widths, {lens}.</p>"
+        f"rest is held out (shaded below). Focal length {figures['focal_px'] / width:.2f} picture widths, {lens}. "
+        f"{spoken}</p>"
     )
 
 

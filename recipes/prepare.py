@@ -14,6 +14,7 @@ from avatar3d.data_prep.capture import CaptureSettings, capture
 from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.quality import track_quality
 from avatar3d.data_prep.report import write_report
+from avatar3d.data_prep.sync import in_step, in_words
 from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
@@ -63,6 +64,8 @@ def prepare(
             taken, landmarks = capture(video, work, model, settings.capture, watch)
         with clock.timed("track"):
             followed = tracked(work, taken, landmarks, settings.track, model, watch)
+        with clock.timed("sync"):
+            taken = in_step(work, taken, followed)
         with clock.timed("masks"):
             taken = masks(taken, followed, work, watch)
     figures = _figures(work, taken, followed)
@@ -128,6 +131,7 @@ def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
         ("frames", f"{figures['frames']} of {figures['size_px']} px, {figures['frames'] / figures['fps']:.1f} s"),
         ("landmark error px", quality["landmark_rms_px"]),
         ("frames left out", len(quality["bad_frames"])),
+        ("sound", figures["sync"]),
         ("focal length px", f"{quality['focal_px']:.0f}{'' if quality['focal_observable'] else ' (usual one taken)'}"),
         *((f"{stage} s", round(seconds, 1)) for stage, seconds in figures["seconds"].items()),
     ]
@@ -144,7 +148,7 @@ def _refuse_another_video(video: Path, work: Work, restart: bool) -> None:
 
 
 def _reported(work: Work, taken: Capture, followed: Track, quality: dict[str, Any]) -> None:
-    key = key_of("report", work.key("track"), work.key("masks"), quality)
+    key = key_of("report", work.key("track"), work.key("masks"), work.key("sync"), quality)
     if work.key("report") == key and work.report.is_file():
         return
     write_report(work, taken, followed, quality)
@@ -160,6 +164,7 @@ def _figures(work: Work, taken: Capture, followed: Track) -> dict[str, Any]:
         "fps": taken.fps,
         "cuts": len(taken.cuts),
         "sound": taken.sound is not None,
+        "sync": in_words(work),
         "quality": track_quality(followed, taken.cuts),
         "warnings": about.get("warnings", []),
     }

@@ -54,7 +54,7 @@ def train_voice(
     Raises:
         InputError: the folder is not prepared, or too little of it can be trained on.
     """
-    key = key_of("voice", _VERSION, work.key("capture"), work.key("track"), asdict(settings))
+    key = key_of("voice", _VERSION, work.key("capture"), work.key("track"), work.key("sync"), asdict(settings))
     if work.key(RUN) == key and (stored := load_voice(work)) is not None:
         return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
     capture, track = load_capture(work), load_track(work)

@@ -66,6 +66,14 @@ def test_capture_and_track_round_trip(tmp_path: Path) -> None:
     assert_same(track, store.load_track(work))
 
 
+def test_a_sound_that_came_late_is_moved_when_read(tmp_path: Path) -> None:
+    work, capture, _ = saved_work(tmp_path)
+    store.write_json(work.sync, {"late_s": 0.04, "lag": None})
+    moved = store.load_capture(work).sound
+    assert moved is not None and capture.sound is not None
+    assert_same(moved, capture.sound.earlier(0.04))
+
+
 def test_a_failed_write_leaves_the_old_file_and_nothing_else(tmp_path: Path) -> None:
     target = tmp_path / "a.json"
     store.write_json(target, 1)

@@ -1,0 +1,165 @@
+# SPDX-License-Identifier: Apache-2.0
+"""How late the sound of a capture is: learned from the clip itself, by hearing which mouth goes with which sound.
+
+For every shift of the sound a linear map from its spectrum to the mouth is learned on four fifths of the clip and
+judged on the rest. Only where sound and picture belong together does it foretell the mouth of frames it has not seen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from scipy.ndimage import gaussian_filter1d
+
+from avatar3d.audio.mel import Mel
+from avatar3d.face.groups import APERTURE_PAIRS
+from avatar3d.face.rig import rig_vertices
+from avatar3d.records import FPS, Capture, Sound, Track
+from avatar3d.store import Work, key_of, load_capture, load_sound, read_json, write_json
+
+__all__ = ["Lag", "in_step", "in_words", "sound_lag"]
+
+REACH = 15  # frames to either side
+# A mouth opens before it is heard: in a clip known to be in sync the row of sound that fits a frame best is this many
+# rows later. Rows are 40 ms, so 75 ms from the middle of one to the moment of the frame.
+_NATURAL_LEAD = 1.9
+_FOLDS = 5
+_RIDGE = 0.1  # times the number of frames, for features of unit spread
+_SLOW_FRAMES = 12.0  # slower changes of the mouth are moods and poses, not sounds
+_NEIGHBOURS = 4  # frames about the peak that belong to it
+_LEAST_FRAMES = 6 * FPS
+# chance makes peaks too, the higher the shorter the clip: 0.7 / sqrt(seconds) is above all that were seen between
+# sounds and pictures of different people
+_SURE_CORRELATION, _SURE_HEIGHT, _SURE_HEIGHT_OF_A_SECOND = 0.2, 0.12, 0.7
+_MEND_FROM = 1.5  # frames; speakers differ by one, and viewers begin to see it at two (ITU-R BT.1359)
+_VERSION = 1
+_MOUTH_CORNERS = (78, 308)
+
+
+@dataclass(frozen=True)
+class Lag:
+    """Where sound and picture fit best."""
+
+    frames: float  # how much later the sound comes than it should; negative: earlier
+    correlation: float  # of foretold and seen mouth at the best shift, 0..1
+    height: float  # by how much that is above every shift further away; 0 at an end of what was searched
+    seconds: float  # with a mouth in view
+    curve: tuple[float, ...]  # [2*REACH+1] correlation for the shifts -REACH..REACH, the natural lead included
+
+    @property
+    def sure(self) -> bool:
+        """Whether the figure may be acted on: a peak that is high, and higher than chance makes them."""
+        least = max(_SURE_HEIGHT, _SURE_HEIGHT_OF_A_SECOND / self.seconds**0.5)
+        return self.correlation >= _SURE_CORRELATION and self.height >= least
+
+    @property
+    def mended_frames(self) -> float:
+        """How much earlier the sound is to be played."""
+        return self.frames if self.sure and abs(self.frames) >= _MEND_FROM else 0.0
+
+
+def sound_lag(sound: Sound, track: Track) -> Lag | None:
+    """Finds the shift between sound and picture, to a fraction of a frame.
+
+    Args:
+        sound: as long as the track.
+        track: with frames at FPS.
+
+    Returns:
+        None where fewer than six seconds show a mouth.
+    """
+    rows = Mel()(sound)
+    count = min(len(rows), len(track.motion))
+    seen = _usable(track)[:count]
+    if seen.sum() < _LEAST_FRAMES:
+        return None
+    mouth = _mouth(track)[:count]
+    mouth = (mouth - mouth[seen].mean(0)) / np.maximum(mouth[seen].std(0), 1e-9)
+    heard = (rows[:count] - rows[:count].mean(0)) / (rows[:count].std(0) + 0.1)
+    curve = np.array([_foretold(heard, mouth, seen, shift) for shift in range(-REACH, REACH + 1)])
+    best = int(curve.argmax())
+    far = np.abs(np.arange(len(curve)) - best) > _NEIGHBOURS
+    at_end = best in (0, len(curve) - 1)
+    return Lag(
+        frames=float(best - REACH + (0.0 if at_end else _vertex(*curve[best - 1 : best + 2])) - _NATURAL_LEAD),
+        correlation=float(curve[best]),
+        height=0.0 if at_end else float(curve[best] - curve[far].max()),
+        seconds=float(seen.sum()) / FPS,
+        curve=tuple(curve.round(4).tolist()),
+    )
+
+
+def in_step(work: Work, capture: Capture, track: Track) -> Capture:
+    """The capture with its sound moved to where it belongs, if that is known for sure; keeps the finding on disk.
+
+    A finished measurement is read back. The sound on disk stays as it was recorded.
+    """
+    key = key_of("sync", _VERSION, work.key("capture"), work.key("track"))
+    if work.key("sync") != key or not work.sync.is_file():
+        lag = None if capture.sound is None else sound_lag(load_sound(work.audio), track)
+        found = None if lag is None else asdict(lag) | {"sure": lag.sure}
+        write_json(work.sync, {"late_s": lag.mended_frames / FPS if lag else 0.0, "lag": found})
+        work.finish("sync", key)
+    return load_capture(work)
+
+
+def in_words(work: Work) -> str:
+    """What `in_step` found, in a sentence."""
+    found: Mapping[str, Any] = read_json(work.sync) if work.sync.is_file() else {"lag": None}
+    lag = found["lag"]
+    if lag is None:
+        return "whether sound and picture are in step could not be measured"
+    if not lag["sure"]:
+        return "whether sound and picture are in step cannot be told from this clip"
+    amount = f"{abs(lag['frames']):.1f} frames {'late' if lag['frames'] > 0 else 'early'}"
+    if found["late_s"]:
+        return f"the sound came {amount} and was moved"
+    return f"sound and picture are in step (the sound is {amount})"
+
+
+def _usable(track: Track) -> np.ndarray:
+    """[T] bool: a face was seen, and so close by that a smoothed path is not made up."""
+    known = track.landmarks.found & (track.confidence > 0)
+    return known & np.roll(known, 1) & np.roll(known, -1)
+
+
+def _mouth(track: Track) -> np.ndarray:
+    """[T,3]: opening and width of the mouth without what is slow, and the speed of the opening; head pose left out."""
+    pairs = [*APERTURE_PAIRS, _MOUTH_CORNERS]
+    picked = sorted({vertex for pair in pairs for vertex in pair})
+    at = {vertex: place for place, vertex in enumerate(picked)}
+    points = rig_vertices(track.neutral[picked], track.basis[picked], track.motion.expression)
+    apart = [np.linalg.norm(points[:, at[a]] - points[:, at[b]], axis=-1) for a, b in pairs]
+    paths = np.stack([np.mean(apart[:-1], axis=0), apart[-1]], 1)
+    quick = paths - gaussian_filter1d(paths, _SLOW_FRAMES, axis=0)
+    return np.concatenate([quick, np.gradient(quick[:, :1], axis=0)], 1)
+
+
+def _foretold(heard: np.ndarray, mouth: np.ndarray, seen: np.ndarray, shift: int) -> float:
+    """Mean correlation of the mouth of frames left out of the fit with what the sound `shift` rows later says of it."""
+    row = np.arange(len(heard)) + shift
+    kept = np.flatnonzero(seen & (row >= 0) & (row < len(heard)))
+    X, Y = heard[row[kept]].astype(np.float64), mouth[kept].astype(np.float64)
+    fold = np.arange(len(kept)) * _FOLDS // len(kept)
+    grams = [X[fold == k].T @ X[fold == k] for k in range(_FOLDS)]
+    products = [X[fold == k].T @ Y[fold == k] for k in range(_FOLDS)]
+    said = np.empty_like(Y)
+    for k in range(_FOLDS):
+        out = fold == k
+        penalty = _RIDGE * (len(kept) - out.sum()) * np.eye(X.shape[1])
+        said[out] = X[out] @ np.linalg.solve(sum(grams) - grams[k] + penalty, sum(products) - products[k])
+    return float(np.mean([_correlation(said[:, j], Y[:, j]) for j in range(Y.shape[1])]))
+
+
+def _correlation(a: np.ndarray, b: np.ndarray) -> float:
+    a, b = a - a.mean(), b - b.mean()
+    return float(a @ b / max(np.sqrt((a @ a) * (b @ b)), 1e-12))
+
+
+def _vertex(left: float, middle: float, right: float) -> float:
+    """Where the parabola through three neighbours has its top, from the middle one, -.5...5."""
+    bend = left - 2 * middle + right
+    return 0.5 * (left - right) / bend if bend < 0 else 0.0

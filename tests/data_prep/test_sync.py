@@ -1,0 +1,89 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Whether the lag between sound and picture is found, and only where there is one to be found."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import numpy as np
+import pytest
+import torch
+
+from avatar3d.data_prep.sync import Lag, sound_lag
+from avatar3d.data_prep.synthetic import Voice, say, timeline
+from avatar3d.data_prep.synthetic.motion import COLUMN, perform
+from avatar3d.face.groups import APERTURE_PAIRS
+from avatar3d.records import FPS, Camera, Landmarks, Motion, Sound, Track
+
+SECONDS = 30.0
+
+
+def talking(seed: int) -> Track:
+    """A mouth of two numbers, opening and width, that says what `speech(seed)` sounds like."""
+    acted = perform(timeline(SECONDS, seed), SECONDS, FPS, seed, turns_s=0.0).controls
+    frames = len(acted)
+    neutral, basis = np.zeros((468, 3), np.float32), np.zeros((468, 3, 2), np.float32)
+    neutral[78, 0], neutral[308, 0] = -0.3, 0.3
+    basis[[low for _, low in APERTURE_PAIRS], 1, 0] = -0.3
+    basis[78, 0, 1], basis[308, 0, 1] = 0.1, -0.1
+    expression = acted[:, [COLUMN["jaw"], COLUMN["pucker"]]].astype(np.float32)
+    still = np.tile(np.array([1, 0, 0, 0, 0, 0, 5], np.float32), (frames, 1))
+    motion = Motion(expression, np.zeros((frames, 2), np.float32), np.zeros((frames, 4), np.float32), still, FPS)
+    seen = Landmarks(np.zeros((frames, 478, 3), np.float32), np.zeros((frames, 52), np.float32), np.ones(frames, bool))
+    camera = Camera(torch.eye(3), torch.eye(4), 64, 64)
+    sure = np.ones(frames, np.float32)
+    return Track(camera, neutral, basis, motion, seen, sure, frames, False, np.zeros((53, 2), np.float32))
+
+
+def speech(seed: int) -> Sound:
+    return say(timeline(SECONDS, seed), SECONDS, Voice(), seed)
+
+
+@pytest.fixture(scope="module", params=[0, 1])
+def pair(request: pytest.FixtureRequest) -> tuple[Sound, Track]:
+    return speech(request.param), talking(request.param)
+
+
+def found(sound: Sound, track: Track) -> Lag:
+    lag = sound_lag(sound, track)
+    assert lag is not None
+    return lag
+
+
+@pytest.mark.parametrize("frames", [-9.0, -2.5, 4.0, 9.0])
+def test_a_moved_sound_is_found_where_it_was_moved_to(pair: tuple[Sound, Track], frames: float) -> None:
+    sound, track = pair
+    moved = found(sound.earlier(-frames / FPS), track)
+    assert moved.sure
+    assert moved.frames - found(sound, track).frames == pytest.approx(frames, abs=0.35)
+
+
+def test_a_sound_in_step_is_left_alone(pair: tuple[Sound, Track]) -> None:
+    lag = found(*pair)
+    assert lag.sure
+    assert lag.mended_frames == 0
+
+
+@pytest.mark.parametrize("seed", [1, 2, 3])
+def test_another_speech_fits_nowhere(seed: int) -> None:
+    lag = found(speech(seed), talking(0))
+    assert not lag.sure
+    assert lag.mended_frames == 0
+
+
+def test_a_sound_beyond_reach_is_not_guessed(pair: tuple[Sound, Track]) -> None:
+    sound, track = pair
+    assert not found(sound.earlier(-1.2), track).sure
+
+
+def test_a_few_frames_say_nothing(pair: tuple[Sound, Track]) -> None:
+    sound, track = pair
+    hidden = replace(track, confidence=np.where(np.arange(len(track.motion)) < 100, track.confidence, 0))
+    assert sound_lag(sound, hidden) is None
+
+
+def test_sound_moves_and_keeps_its_length() -> None:
+    sound = Sound(np.arange(1, 9, dtype=np.float32), 4)
+    assert sound.earlier(0.5).samples.tolist() == [3, 4, 5, 6, 7, 8, 0, 0]
+    assert sound.earlier(-0.25).samples.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
+    assert sound.earlier(9.0).samples.tolist() == [0] * 8
