@@ -118,11 +118,11 @@ def _task(capture: Capture, track: Track, settings: TrainSettings, watch: Watch)
     head = LinearHead.from_track(capture, track, triangles, LinearSettings(settings.counts), settings.seed)
     large = track.camera.height >= _LARGE_PX
     how = replace(settings.fit, coarse_until=_COARSE_UNTIL) if large else settings.fit
-    perceptual, name = _perceptual()
+    perceptual, name = perceptual_term()
     return LinearFit(head, capture, track, choose("avatar3d.render", settings.renderer)(), how, perceptual), name
 
 
-def _perceptual() -> tuple[Perceptual, str]:
+def perceptual_term() -> tuple[Perceptual, str]:
     """LPIPS where its weights are on this machine; they are never fetched for training."""
     if assets.state(assets.LPIPS_ALEX)["where"] == "absent":
         return gradient_loss, "gradients"
