@@ -99,9 +99,9 @@ void Pool::help() {
   for (unsigned seen = 0;;) {
     for (int i = 0; i < kGlances && posts_.load() == seen; ++i) pause();
     std::unique_lock<std::mutex> lock(mutex_);
-    posted_.wait(lock, [&] { return open_job() != nullptr; });
+    Job* job;  // looked for once: its chunks are taken without the lock, so a second look may find it closed
+    posted_.wait(lock, [&] { return (job = open_job()) != nullptr; });
     seen = posts_.load();
-    Job* job = open_job();
     const int slot = job->seated++;
     job->helpers.fetch_add(1);
     lock.unlock();
