@@ -12,7 +12,7 @@ import ctypes
 import hashlib
 import logging
 import os
-from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_void_p
+from ctypes import POINTER, c_char_p, c_float, c_int, c_int32, c_int64, c_uint32, c_void_p
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
@@ -59,6 +59,17 @@ class Gradients(ctypes.Structure):
     _fields_ = [(name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "pose")]
 
 
+class CudaScene(ctypes.Structure):
+    """A3dCudaScene of csrc/splat/bin_cuda.h."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "cam_from_world", "K")),
+        ("count", c_int64),
+        *((name, c_int32) for name in ("images", "width", "height")),
+        ("own", c_uint32),
+    ]
+
+
 # name: (result, arguments); one row per function of the C ABI
 SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_abi": (c_int, ()),
@@ -76,6 +87,11 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_image_loss": (c_int, (*3 * (c_void_p,), c_int, c_int, c_float, c_void_p, c_void_p)),
     "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
     "avatar3d_cuda_error": (c_char_p, ()),
+    "avatar3d_cuda_splat_project": (c_int, (POINTER(CudaScene), *6 * (c_void_p,))),
+    "avatar3d_cuda_splat_list": (c_int, (POINTER(CudaScene), *5 * (c_void_p,), c_int64, c_void_p)),
+    "avatar3d_cuda_splat_draw": (c_int, (POINTER(CudaScene), *3 * (c_void_p,), c_int64, *6 * (c_void_p,))),
+    "avatar3d_cuda_splat_moments": (c_int, (POINTER(CudaScene), *10 * (c_void_p,))),
+    "avatar3d_cuda_splat_gradients": (c_int, (POINTER(CudaScene), c_void_p, POINTER(Gradients), c_void_p)),
 }
 
 

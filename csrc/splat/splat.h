@@ -1,7 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // The mathematics of 3D Gaussian splatting, once, for every machine: templates on a number type T, which is Vec (sixteen
-// Gaussians or pixels at a time, simd.h) on the CPU and float in a CUDA file. T needs + - * /, a constructor from float,
-// muladd, negmuladd, min, max, clamp, sqrt, select and >=.
+// Gaussians or pixels at a time, simd.h) on the CPU and float (scalar.h) in a CUDA file.
 //
 // Kerbl et al. 2023 (3D Gaussian Splatting), Zwicker et al. 2001 (EWA splatting): a Gaussian of mean m, rotation Q and
 // scales s has the covariance S = Q diag(s^2) Q^t; seen through the camera linearised at m, T = J R, it has the picture
@@ -9,12 +8,7 @@
 #pragma once
 
 #include "common.h"
-
-#ifdef __CUDACC__
-#define A3D_MATHS __host__ __device__ __forceinline__
-#else
-#define A3D_MATHS A3D_INLINE
-#endif
+#include "scalar.h"
 
 namespace avatar3d {
 namespace splat {
@@ -37,7 +31,7 @@ struct Pinhole {
   float low_x, high_x, low_y, high_y;  // where x/z and y/z of the linearisation point are held
 };
 
-inline Pinhole pinhole(const float* cam_from_world, const float* K, int width, int height) {
+A3D_MATHS Pinhole pinhole(const float* cam_from_world, const float* K, int width, int height) {
   Pinhole c;
   for (int i = 0; i < 3; ++i) {
     for (int k = 0; k < 3; ++k) c.r[3 * i + k] = cam_from_world[4 * i + k];
@@ -156,6 +150,31 @@ A3D_MATHS void project(const Pinhole& c, const T* mean, const T* quat, const T* 
   p.v = muladd(fy, y, T(c.cy));
 }
 
+// False for NaN.
+template <class T>
+A3D_MATHS auto small_enough(const T& x) {
+  return T(kLargest) >= abs(x);
+}
+
+// Whether a Gaussian can be drawn at all: in front of the camera, of numbers that are numbers, not too faint.
+template <class T>
+A3D_MATHS auto is_drawn(const Projected<T>& p, const T* mean, const T* quat, const T* scale, const T& opacity,
+                        const T* colour) {
+  auto ok = (p.cam[2] > T(kNear)) & (p.length2 > T(kShortestQuat2)) & (p.det > T(0.f)) & (T(kLargestDet) > p.det) &
+            (opacity >= T(kAlphaMin)) & small_enough(opacity);
+  for (int i = 0; i < 3; ++i) ok = ok & small_enough(mean[i]) & small_enough(scale[i]) & small_enough(colour[i]);
+  for (int i = 0; i < 4; ++i) ok = ok & small_enough(quat[i]);
+  return ok & small_enough(p.cam[2]) & small_enough(p.u) & small_enough(p.v);
+}
+
+// How far from its projected mean, along each axis of the picture [px], alpha reaches 1/255.
+template <class T>
+A3D_MATHS void reach_of(const Projected<T>& p, const T& log2_opacity, T* reach) {
+  const T sigmas2 = max(log2_opacity - T(kLog2AlphaMin), T(0.f)) * T(2.f / kLog2E);  // 2 ln(255 o)
+  reach[0] = sqrt(sigmas2 * p.blur.xx);
+  reach[1] = sqrt(sigmas2 * p.blur.yy);
+}
+
 // What the pixels say about one Gaussian. With e = alpha dL/dalpha and d = pixel - projected mean, summed over pixels:
 // e, e dx, e dy, e dx^2, e dx dy, e dy^2; with w = alpha T: w dL/dcolour, w dL/ddepth. Nothing else leaves a pixel:
 // dL/do = sum e / o, dL/d(mean in the picture) = P^-1 sum e d, dL/dP = P^-1 (sum e d d^t) P^-1 / 2.
@@ -261,6 +280,17 @@ template <class T>
 A3D_MATHS T log2_alpha(const T& dx, const T& dy, const T& xx, const T& xy, const T& yy, const T& log2_opacity) {
   const T slanted = muladd(xx, dx, xy * dy);
   return muladd(slanted, dx, muladd(yy * dy, dy, log2_opacity));
+}
+
+// The largest of log2_alpha, less its constant, in a rectangle about (0, 0)'s neighbourhood: at the centre, or on an edge
+// that faces it: on the nearest column at the ridge's height (to_y = -xy/yy), or on the nearest row at the ridge's place.
+template <class T>
+A3D_MATHS T peak_in_rectangle(const T& x0, const T& x1, const T& y0, const T& y1, const T& xx, const T& xy, const T& yy,
+                              const T& to_x, const T& to_y) {
+  const T zero(0.f), near_x = clamp(zero, x0, x1), near_y = clamp(zero, y0, y1);
+  const T at_column = log2_alpha(near_x, clamp(to_y * near_x, y0, y1), xx, xy, yy, zero);
+  const T at_row = log2_alpha(clamp(to_x * near_y, x0, x1), near_y, xx, xy, yy, zero);
+  return max(at_column, at_row);
 }
 
 }  // namespace splat
