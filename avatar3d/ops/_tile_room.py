@@ -22,7 +22,7 @@ class TileRoom:
     """
 
     def __init__(self, pairs: int = 1 << 20) -> None:
-        """Room for `pairs` pairs of all pictures of a batch together, 8 bytes each; a head of 512 x 512 has about 1e5."""
+        """Room for `pairs` pairs, 8 bytes each, of all pictures of a batch together."""
         if pairs < 1:
             raise ValueError(f"TileRoom: room for {pairs} pairs; expected at least 1")
         self.pairs = pairs
@@ -41,7 +41,9 @@ class TileRoom:
         needed, had = int(self._most), self.pairs
         self._grow_to(needed)
         if needed > had:
-            raise RuntimeError(f"splat: a batch has {needed} tile pairs, the room had {had}: it was drawn as NaN, repeat it")
+            raise RuntimeError(
+                f"splat: a batch has {needed} tile pairs, the room had {had}: it was drawn as NaN, repeat it"
+            )
 
     def grow(self) -> None:
         """Grow if the device has already said that a picture did not fit; never waits."""
@@ -63,7 +65,9 @@ class TileRoom:
 
     def _grow_to(self, needed: int) -> None:
         if needed > self.pairs:
-            _log.warning("a batch had %d tile pairs, the room %d: it was drawn as NaN; the room grows", needed, self.pairs)
+            _log.warning(
+                "a batch had %d tile pairs, the room %d: it was drawn as NaN; the room grows", needed, self.pairs
+            )
             self.pairs = int(needed * _HEADROOM)
 
 
