@@ -1,0 +1,315 @@
+// SPDX-License-Identifier: Apache-2.0
+// The CPU body of avatar3d.ops.hashgrid. Sixteen points at a time, feature by feature; rows of the caller's point-first
+// arrays are made from (and split into) columns by 16x16 transpositions while they are in the first-level cache.
+//
+// Forward: a task is a block of points. Backward: first the same for the positions, then a task is one level, so that
+// nobody else adds to its table, in the order of the points: the same bits on any number of threads.
+#include <algorithm>
+
+#include "hashgrid/hashgrid.h"
+#include "pool.h"
+#include "simd.h"
+#include "simd/lines.h"
+
+namespace avatar3d {
+namespace hashgrid {
+namespace {
+
+constexpr int kVecs = 32;  // of points in a block
+constexpr int kBlock = kVecs * kLanes;
+constexpr int kStride = kBlock + kLanes;  // columns a power of two apart would meet in one set of the cache
+constexpr int64_t kSpan = 8192;           // points whose columns are kept between the two halves of the backward
+
+struct Scratch {
+  Buffer<float> positions;  // [columns, block]
+  Buffer<float> values;     // [grids * features, block]
+};
+
+struct Workspace {
+  std::vector<Scratch> threads;
+  Buffer<float> positions;  // [columns, span]
+  Buffer<float> gradients;  // [grids * features, span]
+};
+
+struct Encoding {
+  Levels levels;
+  int features, columns;
+  int width() const { return levels.count * features; }
+};
+
+// Which points the lanes of vector v hold.
+struct Points {
+  int64_t first, count, vecs;
+  int64_t by_lane, by_vec;  // how far apart neighbouring lanes and vectors are
+  int64_t at(int64_t v, int lane) const { return lane * by_lane + v * by_vec; }
+  bool has(int64_t v, int lane) const { return at(v, lane) < count; }
+  int64_t known(int64_t v, int lane) const { return first + std::min(at(v, lane), count - 1); }
+};
+
+Points in_order(int64_t first, int64_t count) {
+  return {first, count, (count + kLanes - 1) / kLanes, 1, kLanes};
+}
+
+// Points next to each other often share a cell; apart, they do not meet in one vector, where an addition to the table
+// would have to wait for the one before it.
+Points spread(int64_t first, int64_t count) {
+  const int64_t vecs = (count + kLanes - 1) / kLanes;
+  return {first, count, vecs, vecs, 1};
+}
+
+// columns[k * stride + lane] <- rows[point, k]; lanes without a point repeat the last one, or are 0 where `zeros`.
+void read_rows(const float* rows, int width, const Points& points, int64_t v, bool zeros, float* columns,
+               int64_t stride) {
+  const float* row[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) row[lane] = rows + points.known(v, lane) * width;
+  int k = 0;
+  for (; k + kLanes <= width; k += kLanes) {
+    Vec block[kLanes];
+    for (int lane = 0; lane < kLanes; ++lane) {
+      block[lane] = zeros && !points.has(v, lane) ? Vec(0.f) : load(row[lane] + k);
+    }
+    transpose(block);
+    for (int i = 0; i < kLanes; ++i) store(columns + (k + i) * stride, block[i]);
+  }
+  for (; k < width; ++k) {
+    for (int lane = 0; lane < kLanes; ++lane) {
+      columns[k * stride + lane] = zeros && !points.has(v, lane) ? 0.f : row[lane][k];
+    }
+  }
+}
+
+void write_rows(const float* columns, int64_t stride, const Points& points, int64_t v, int width, float* rows) {
+  for (int k = 0; k < width; k += kLanes) {
+    // the last block of a wide row reaches back, so that it is whole; what it writes twice is the same
+    const int first = width < kLanes ? 0 : std::min(k, width - kLanes), count = std::min(kLanes, width);
+    Vec block[kLanes];
+    for (int i = 0; i < kLanes; ++i) block[i] = load(columns + (first + std::min(i, count - 1)) * stride);
+    transpose(block);
+    for (int lane = 0; lane < kLanes && points.has(v, lane); ++lane) {
+      float* to = rows + points.known(v, lane) * width + first;
+      if (count == kLanes) {
+        store(to, block[lane]);
+      } else {
+        alignas(64) float staged[kLanes];
+        store(staged, block[lane]);
+        for (int i = 0; i < count; ++i) to[i] = staged[i];
+      }
+    }
+  }
+}
+
+// A place, with its rows in memory where runs of more than two pairs are read.
+template <int kDims, int kFeatures>
+struct Spot {
+  static constexpr int kLines = 1 << (kDims - 1);
+  Place<kDims, Vec, Whole> place;
+  alignas(64) uint32_t at[kLines][kLanes];
+
+  A3D_CONVERT Spot(const Level& level, const float* positions, int64_t stride) {
+    Vec position[kDims];
+    for (int k = 0; k < kDims; ++k) position[k] = load(positions + level.axis[k] * stride);
+    place = place_of<kDims, Whole>(level, position);
+    if (kFeatures <= 2) return;
+    for (int line = 0; line < kLines; ++line) store(at[line], place.row[line] * static_cast<uint32_t>(kFeatures));
+    settle(at[0]);
+  }
+  // values of both ends of the cell on a line: features at x, then at x + 1
+  A3D_CONVERT void read(const float* table, int line, Vec* run) const {
+    if (kFeatures <= 2) {
+      const Whole first = place.row[line] * static_cast<uint32_t>(kFeatures);
+      for (int end = 0; end < kFeatures; ++end) load_pairs(table + 2 * end, first, run + 2 * end);
+      return;
+    }
+    for (int quad = 0; quad < kFeatures / 2; ++quad) load_quads(table + 4 * quad, at[line], run + 4 * quad);
+  }
+  A3D_CONVERT void add(float* table, int line, Vec* run) {
+    if (kFeatures <= 2) store(at[line], place.row[line] * static_cast<uint32_t>(kFeatures));
+    if (kFeatures == 1) return add_pairs(table, at[line], run);
+    for (int quad = 0; quad < kFeatures / 2; ++quad) add_quads(table + 4 * quad, at[line], run + 4 * quad);
+  }
+};
+
+template <int kDims, int kFeatures>
+void encode(const Level& level, const float* table, const float* positions, int64_t stride, int vecs, float* values) {
+  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  for (int v = 0; v < vecs; ++v) {
+    const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    Vec weight[kLines], sum[2 * kFeatures], run[2 * kFeatures];
+    line_weights(spot.place, weight);
+    for (int line = 0; line < kLines; ++line) {
+      spot.read(table, line, run);
+      for (int i = 0; i < 2 * kFeatures; ++i) sum[i] = line ? muladd(weight[line], run[i], sum[i]) : weight[0] * run[i];
+    }
+    for (int f = 0; f < kFeatures; ++f) {
+      store(values + f * stride + v * kLanes, muladd(spot.place.fraction[0], sum[kFeatures + f] - sum[f], sum[f]));
+    }
+  }
+}
+
+// d loss / d position added to slopes [columns, stride].
+template <int kDims, int kFeatures>
+void slopes_by_position(const Level& level, const float* table, const float* positions, const float* gradients,
+                        int64_t stride, int vecs, float* slopes, int64_t slope_stride) {
+  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  for (int v = 0; v < vecs; ++v) {
+    const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    Vec weight[kLines], run[2 * kFeatures], value[kLines], slope[kDims];
+    line_weights(spot.place, weight);
+    slope[0] = Vec(0.f);
+    for (int line = 0; line < kLines; ++line) {
+      spot.read(table, line, run);
+      Vec along(0.f);
+      value[line] = Vec(0.f);
+      for (int f = 0; f < kFeatures; ++f) {
+        const Vec gradient = load(gradients + f * stride + v * kLanes), rise = run[kFeatures + f] - run[f];
+        along = muladd(gradient, rise, along);
+        value[line] = muladd(gradient, muladd(spot.place.fraction[0], rise, run[f]), value[line]);
+      }
+      slope[0] = muladd(weight[line], along, slope[0]);
+    }
+    slopes_across(spot.place, value, slope + 1);
+    for (int k = 0; k < kDims; ++k) {
+      float* to = slopes + level.axis[k] * slope_stride + v * kLanes;
+      store(to, muladd(slope[k], Vec(level.resolution), load(to)));
+    }
+  }
+}
+
+template <int kDims, int kFeatures>
+void add_to_table(const Level& level, const float* positions, const float* gradients, int64_t stride, int64_t vecs,
+                  float* table) {
+  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  for (int64_t v = 0; v < vecs; ++v) {
+    Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    Vec weight[kLines], gradient[kFeatures], run[2 * kFeatures];
+    line_weights(spot.place, weight);
+    for (int f = 0; f < kFeatures; ++f) gradient[f] = load(gradients + f * stride + v * kLanes);
+    for (int line = 0; line < kLines; ++line) {
+      for (int f = 0; f < kFeatures; ++f) {
+        const Vec share = weight[line] * gradient[f];
+        run[kFeatures + f] = share * spot.place.fraction[0];
+        run[f] = share - run[kFeatures + f];
+      }
+      spot.add(table, line, run);
+    }
+  }
+}
+
+template <int kDims, int kFeatures>
+struct Body {
+  const Encoding& encoding;
+  Workspace& work;
+
+  const float* table_of(const float* tables, int grid) const {
+    return tables + encoding.levels.at[grid].first * kFeatures;
+  }
+
+  void forward(const float* points, const float* tables, int64_t count, float* out) {
+    const int blocks = static_cast<int>((count + kBlock - 1) / kBlock), width = encoding.width();
+    Pool::shared().run(blocks, [&](int block, int slot) {
+      const int64_t first = int64_t{block} * kBlock;
+      const Points here = in_order(first, std::min<int64_t>(kBlock, count - first));
+      float* positions = work.threads[slot].positions.need(static_cast<size_t>(encoding.columns) * kStride);
+      float* values = work.threads[slot].values.need(static_cast<size_t>(width) * kStride);
+      const int vecs = static_cast<int>(here.vecs);
+      for (int v = 0; v < vecs; ++v) {
+        read_rows(points, encoding.columns, here, v, false, positions + v * kLanes, kStride);
+      }
+      for (int grid = 0; grid < encoding.levels.count; ++grid) {
+        encode<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid), positions, kStride, vecs,
+                                 values + static_cast<size_t>(grid) * kFeatures * kStride);
+      }
+      for (int v = 0; v < vecs; ++v) write_rows(values + v * kLanes, kStride, here, v, width, out);
+    });
+  }
+
+  // The columns of a span's positions and gradients, and d_points [count, columns] of it where wanted.
+  void split(const Points& span, const float* points, const float* tables, const float* gradient, float* d_points) {
+    const int blocks = static_cast<int>((span.vecs + kVecs - 1) / kVecs), width = encoding.width();
+    float *positions = work.positions.data(), *gradients = work.gradients.data();
+    Pool::shared().run(blocks, [&](int block, int slot) {
+      const int64_t first = int64_t{block} * kVecs;
+      const int vecs = static_cast<int>(std::min<int64_t>(kVecs, span.vecs - first));
+      for (int64_t v = first; v < first + vecs; ++v) {
+        read_rows(points, encoding.columns, span, v, false, positions + v * kLanes, kSpan);
+        read_rows(gradient, width, span, v, true, gradients + v * kLanes, kSpan);
+      }
+      if (!d_points) return;
+      float* slopes = work.threads[slot].positions.need(static_cast<size_t>(encoding.columns) * kBlock);
+      std::fill(slopes, slopes + encoding.columns * kBlock, 0.f);
+      for (int grid = 0; grid < encoding.levels.count; ++grid) {
+        slopes_by_position<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid),
+                                             positions + first * kLanes,
+                                             gradients + grid * kFeatures * kSpan + first * kLanes, kSpan, vecs,
+                                             slopes, kBlock);
+      }
+      for (int v = 0; v < vecs; ++v) {
+        for (int k = 0; k < encoding.columns; ++k) {
+          float* slope = slopes + k * kBlock + v * kLanes;
+          store(slope, unless_held(load(positions + k * kSpan + (first + v) * kLanes), load(slope)));
+        }
+        write_rows(slopes + v * kLanes, kBlock, span, first + v, encoding.columns, d_points);
+      }
+    });
+  }
+
+  void backward(const float* points, const float* tables, const float* gradient, int64_t count, float* d_points,
+                float* d_tables) {
+    work.positions.need(static_cast<size_t>(encoding.columns) * kSpan);
+    work.gradients.need(static_cast<size_t>(encoding.width()) * kSpan);
+    for (int64_t first = 0; first < std::max<int64_t>(count, 1); first += kSpan) {
+      const Points span = spread(first, std::min(kSpan, count - first));
+      split(span, points, tables, gradient, d_points);
+      if (!d_tables) continue;
+      // the last levels are the largest, so they come first
+      Pool::shared().run(encoding.levels.count, [&](int task, int) {
+        const int grid = encoding.levels.count - 1 - task;
+        const Level& level = encoding.levels.at[grid];
+        float* table = d_tables + level.first * kFeatures;
+        if (!first) std::fill(table, table + int64_t{level.rows} * kFeatures, 0.f);
+        add_to_table<kDims, kFeatures>(level, work.positions.data(), work.gradients.data() + grid * kFeatures * kSpan,
+                                       kSpan, span.vecs, table);
+      });
+    }
+  }
+};
+
+template <int kDims, class Call>
+Status with_features(const Encoding& encoding, Workspace& work, Call&& call) {
+  switch (encoding.features) {
+    case 1: return call(Body<kDims, 1>{encoding, work}), kDone;
+    case 2: return call(Body<kDims, 2>{encoding, work}), kDone;
+    case 4: return call(Body<kDims, 4>{encoding, work}), kDone;
+    case 8: return call(Body<kDims, 8>{encoding, work}), kDone;
+    default: return kTooLarge;
+  }
+}
+
+template <class Call>
+int run(const A3dGrid& grid, Call&& call) {
+  return guarded([&] {
+    if (grid.levels * grid.planes > kMostGrids) return kTooLarge;
+    const Encoding encoding{levels_of(grid), grid.features, grid.columns};
+    Loan<Workspace> work;
+    const size_t threads = static_cast<size_t>(Pool::shared().threads());
+    if (work->threads.size() < threads) work->threads.resize(threads);
+    return grid.dims == 2 ? with_features<2>(encoding, *work, call) : with_features<3>(encoding, *work, call);
+  });
+}
+
+}  // namespace
+}  // namespace hashgrid
+}  // namespace avatar3d
+
+// points [count,columns], tables [rows,features] -> out [count, planes * levels * features]
+A3D_EXPORT int avatar3d_hashgrid_forward(const A3dGrid* grid, const float* points, const float* tables, int64_t count,
+                                         float* out) {
+  return avatar3d::hashgrid::run(*grid, [&](auto body) { body.forward(points, tables, count, out); });
+}
+
+// gradient like `out` -> d_points like points, d_tables like tables; each null where it is not wanted
+A3D_EXPORT int avatar3d_hashgrid_backward(const A3dGrid* grid, const float* points, const float* tables,
+                                          const float* gradient, int64_t count, float* d_points, float* d_tables) {
+  return avatar3d::hashgrid::run(
+      *grid, [&](auto body) { body.backward(points, tables, gradient, count, d_points, d_tables); });
+}

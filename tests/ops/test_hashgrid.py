@@ -1,0 +1,179 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Multiresolution hash encoding: the kernels against plain torch."""
+
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor
+
+from avatar3d.ops import _native
+from avatar3d.ops.hashgrid import TRIPLANE, VOLUME, HashGrid, growing, hashgrid, hashgrid_reference
+
+RESOLUTIONS = (1, 4, 9, 17, 40)
+SHAPES = [
+    HashGrid(RESOLUTIONS, features, 8 if axes == TRIPLANE else 10, axes)
+    for axes in (TRIPLANE, VOLUME, ((2, 0),))
+    for features in (1, 2, 4, 8)
+]
+
+
+def named(grid: HashGrid) -> str:
+    return f"{len(grid.axes)}x{len(grid.axes[0])}d-{grid.features}"
+
+
+def scene(grid: HashGrid, count: int, seed: int = 0) -> tuple[Tensor, Tensor, Tensor]:
+    """Points (some beyond the cube), tables and a gradient."""
+    g = torch.Generator().manual_seed(seed)
+    points = torch.rand(count, 3, generator=g) * 1.2 - 0.1
+    return points, torch.randn(grid.rows, grid.features, generator=g), torch.randn(count, grid.width, generator=g)
+
+
+def error(found: Tensor, expected: Tensor) -> float:
+    return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
+
+
+def compare(grid: HashGrid, count: int, device: torch.device) -> None:
+    points, tables, gradient = scene(grid, count)
+    here = [tensor.to(device).requires_grad_() for tensor in (points, tables)]
+    double = [tensor.double().requires_grad_() for tensor in (points, tables)]
+    found, expected = hashgrid(*here, grid, "native"), hashgrid_reference(*double, grid)
+    gradients = torch.autograd.grad(found, here, gradient.to(device))
+    truth = torch.autograd.grad(expected, double, gradient.double())
+    assert found.shape == (count, grid.width)
+    assert error(found.detach().cpu(), expected.detach()) < 2e-6
+    assert error(gradients[0].cpu(), truth[0]) < 1e-5
+    assert error(gradients[1].cpu(), truth[1]) < 2e-6
+
+
+@pytest.mark.parametrize("count", [1, 16, 37, 700])
+@pytest.mark.parametrize("grid", SHAPES, ids=named)
+def test_kernels_agree_with_float64(isa: str, grid: HashGrid, count: int) -> None:
+    compare(grid, count, torch.device("cpu"))
+
+
+def test_more_points_than_a_span(isa: str) -> None:
+    grid = HashGrid(RESOLUTIONS, 2, 8, ((2, 0),))
+    compare(grid, 8192 + 531, torch.device("cpu"))
+
+
+@pytest.mark.parametrize("count", [1, 300])
+@pytest.mark.parametrize("grid", SHAPES, ids=named)
+def test_cuda_agrees_with_float64(cuda: torch.device, grid: HashGrid, count: int) -> None:
+    compare(grid, count, cuda)
+
+
+@pytest.mark.parametrize("axes", [TRIPLANE, VOLUME])
+def test_reference_gradient_is_the_derivative(axes: tuple[tuple[int, ...], ...]) -> None:
+    grid = HashGrid((1, 5), 1, 4, axes)
+    points, tables, _ = scene(grid, 4)
+    assert torch.autograd.gradcheck(
+        lambda p, t: hashgrid_reference(p, t, grid),
+        (points.double().requires_grad_(), tables.double().requires_grad_()),
+        eps=1e-7,
+        atol=1e-5,
+    )
+
+
+def test_a_vertex_has_the_value_of_its_row() -> None:
+    grid = HashGrid((3,), 1, 10, ((0, 1),))
+    tables = torch.arange(16.0)[:, None]
+    vertices = torch.cartesian_prod(torch.arange(4.0), torch.arange(4.0)) / 3
+    expected = (vertices[:, :1] + 4 * vertices[:, 1:]) * 3
+    for path in ("auto", "reference"):
+        assert torch.allclose(hashgrid(vertices, tables, grid, path), expected, atol=1e-5)
+
+
+def test_lines_that_share_rows_lie_far_apart() -> None:
+    """What the hash is chosen for: neighbouring lines of a hashed plane never overlap."""
+    grid = HashGrid((200,), 1, 14, ((0, 1),))
+    starts = (torch.arange(201) * 0x9E3779B9 & 0xFFFFFFFF) >> (32 - 14)
+    for apart in range(1, 8):
+        gap = (starts[apart:] - starts[:-apart]) % (1 << 14)
+        assert torch.minimum(gap, (1 << 14) - gap).min() > 200
+    assert grid.rows == (1 << 14) + 200
+
+
+def test_one_number_of_threads_is_as_good_as_another(kernels: None) -> None:
+    grid = HashGrid(RESOLUTIONS, 2, 8, TRIPLANE)
+    points, tables, gradient = scene(grid, 3000)
+    runs, before = [], _native.threads()
+    for threads in (1, 2, 3):
+        _native.set_threads(threads)
+        inputs = points.clone().requires_grad_(), tables.clone().requires_grad_()
+        runs.append(torch.autograd.grad(hashgrid(*inputs, grid), inputs, gradient))
+    _native.set_threads(before)
+    assert all(torch.equal(a, b) for run in runs[1:] for a, b in zip(runs[0], run, strict=True))
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf"), -float("inf"), 3e38])
+def test_wild_points_harm_only_themselves(isa: str, bad: float) -> None:
+    grid = HashGrid(RESOLUTIONS, 2, 8, VOLUME)
+    points, tables, gradient = scene(grid, 40)
+    points[7, 1] = bad
+    inputs = points.clone().requires_grad_(), tables.clone()
+    encoded = hashgrid(*inputs, grid, "native")
+    expected = hashgrid_reference(points, tables, grid)
+    others = torch.arange(40) != 7
+    assert torch.allclose(encoded[others], expected[others], atol=1e-5)
+    assert encoded[7].isnan().all() if bad != bad else torch.allclose(encoded[7], expected[7], atol=1e-5)
+    (by_points,) = torch.autograd.grad(encoded, inputs[0], gradient)
+    assert by_points[7, 1] == 0
+    assert by_points[others].isfinite().all()
+
+
+def test_no_points(isa: str) -> None:
+    grid = HashGrid(RESOLUTIONS, 2, 8, TRIPLANE)
+    inputs = torch.empty(0, 3, requires_grad=True), torch.ones(grid.rows, 2, requires_grad=True)
+    encoded = hashgrid(*inputs, grid, "native")
+    by_points, by_tables = torch.autograd.grad(encoded.sum(), inputs)
+    assert encoded.shape == (0, grid.width)
+    assert by_points.shape == (0, 3)
+    assert torch.equal(by_tables, torch.zeros_like(by_tables))
+
+
+def test_cuda_takes_no_points(cuda: torch.device) -> None:
+    grid = HashGrid(RESOLUTIONS, 2, 8, TRIPLANE)
+    tables = torch.ones(grid.rows, 2, device=cuda, requires_grad=True)
+    encoded = hashgrid(torch.empty(0, 3, device=cuda), tables, grid, "native")
+    (by_tables,) = torch.autograd.grad(encoded.sum(), tables)
+    assert torch.equal(by_tables, torch.zeros_like(by_tables))
+
+
+def test_opcheck(kernels: None) -> None:
+    grid = HashGrid((3, 8), 2, 6, TRIPLANE)
+    points, tables, _ = scene(grid, 20)
+    arguments = (points.requires_grad_(), tables.requires_grad_(), [3, 8], [0, 1, 1, 2, 0, 2], 2, 6)
+    torch.library.opcheck(torch.ops.avatar3d.hashgrid.default, arguments)
+
+
+def test_growth() -> None:
+    assert growing(1, 16, 512) == (16,)
+    assert growing(6, 16, 512) == (16, 32, 64, 128, 256, 512)
+    assert growing(12, 16, 38)[-1] == 38
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"features": 3}, "features"),
+        ({"log2_rows": 0}, "log2_rows"),
+        ({"resolutions": ()}, "resolutions"),
+        ({"resolutions": (0,)}, "resolutions"),
+        ({"axes": ((0,),)}, "axes"),
+        ({"axes": ((0, 1), (0, 1, 2))}, "axes"),
+        ({"axes": ((0, -1),)}, "axes"),
+        ({"resolutions": (4,) * 33, "axes": TRIPLANE}, "levels"),
+    ],
+)
+def test_impossible_grids_are_refused(wrong: dict[str, object], named: str) -> None:
+    with pytest.raises(ValueError, match=named):
+        HashGrid(**({"resolutions": (4,)} | wrong))  # type: ignore[arg-type]
+
+
+def test_misshapen_tensors_are_named() -> None:
+    grid = HashGrid((4,), 2, 8, VOLUME)
+    with pytest.raises(ValueError, match="points"):
+        hashgrid(torch.zeros(5, 2), torch.zeros(grid.rows, 2), grid)
+    with pytest.raises(ValueError, match="tables"):
+        hashgrid(torch.zeros(5, 3), torch.zeros(grid.rows, 1), grid)
