@@ -105,6 +105,8 @@ def ops() -> list[str]:
 
 def path(op: str) -> str:
     """What `path="auto"` means for an operation on the CPU of this machine."""
+    if op == "posed":
+        return "its parts, one after another (on CUDA they are one kernel)"
     if not any(function.startswith(f"avatar3d_{op}") for function in _native.SIGNATURES):
         return "torch (it has no kernel)"
     return f"native, {_native.isa()}" if _native.isa() else f"torch reference, slow: {_native.why_not()}"

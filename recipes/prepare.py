@@ -53,6 +53,22 @@ def prepare(
     Raises:
         InputError: the video cannot be used, or `out` holds another video's work.
     """
+    work, taken, _, followed = measured(video, out, settings, watch)
+    clock = Clock(work)
+    with clock.timed("masks"):
+        taken = masks(taken, followed, work, watch)
+    figures = _figures(work, taken, followed)
+    with clock.timed("report"):
+        _reported(work, taken, followed, figures["quality"])
+    return Prepared(work, taken, followed, figures | {"seconds": clock.costs["seconds"]})
+
+
+def measured(video: Path, out: Path, settings: PrepareSettings, watch: Watch) -> tuple[Work, Capture, Landmarks, Track]:
+    """The stages up to the track, with the sound in step with the picture.
+
+    Raises:
+        InputError: the video cannot be used, or `out` holds another video's work.
+    """
     media.probe(video)
     model = assets.find("face_landmarker.task", watch)
     work = Work(out)
@@ -66,12 +82,7 @@ def prepare(
             followed = tracked(work, taken, landmarks, settings.track, model, watch)
         with clock.timed("sync"):
             taken = in_step(work, taken, followed)
-        with clock.timed("masks"):
-            taken = masks(taken, followed, work, watch)
-    figures = _figures(work, taken, followed)
-    with clock.timed("report"):
-        _reported(work, taken, followed, figures["quality"])
-    return Prepared(work, taken, followed, figures | {"seconds": clock.costs["seconds"]})
+    return work, taken, landmarks, followed
 
 
 def reopened(work: Work) -> Prepared:

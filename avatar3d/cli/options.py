@@ -83,6 +83,25 @@ class Create(Making):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Check(Verb):
+    """Say what is good and bad about a video, with numbers and remedies, before anything is trained on it."""
+
+    video: Video
+    """A video of one person."""
+    out: Annotated[Path | None, arg(aliases=["-o"], metavar="DIR")] = None
+    """A work folder for check.html; `create` with the same folder goes on from there (default: nothing is kept)."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import check
+
+        figures = check.check(self.video, self.out, watch=out.watch)
+        out.say(check.report(figures))
+        if self.out is not None:
+            out.say(f"look at {figures['page']}, then: avatar3d create {self.video} -o {self.out}")
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class Prepare(Verb):
     """Turn a video into a work folder: frames, sound, landmarks, track, masks and report.html."""
 
@@ -308,6 +327,7 @@ def _warn(out: Output, figures: dict[str, Any]) -> None:
 
 VERBS: dict[str, type[Verb]] = {
     "create": Create,
+    "check": Check,
     "prepare": Prepare,
     "train": Train,
     "talk": Talk,

@@ -10,6 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import av
+import numpy as np
 from av.container import InputContainer
 from av.stream import Disposition
 from av.video.frame import VideoFrame
@@ -61,6 +62,28 @@ def probe(path: Path) -> VideoInfo:
             start_s=start_s,
         )
     return info if seconds is not None else _with_measured_seconds(info, path)
+
+
+@dataclass(frozen=True)
+class Timing:
+    """When a file's pictures are shown."""
+
+    pictures_s: np.ndarray  # [T] rising
+    sound_hz: float | None  # sample rate; None without sound
+
+
+def timing(path: Path) -> Timing:
+    """The times of all pictures, from the packets: nothing is decoded.
+
+    Raises:
+        InputError: as `probe`.
+    """
+    with opened(path) as container:
+        sounds = container.streams.audio
+        sound_hz = float(sounds[0].codec_context.sample_rate) if sounds and sounds[0].codec_context else None
+        packets = container.demux(video_stream(container, path))
+        times = [float(p.pts * p.time_base) for p in packets if p.pts is not None and p.time_base]
+    return Timing(np.sort(np.asarray(times)), sound_hz)
 
 
 @contextmanager

@@ -70,6 +70,15 @@ class CudaScene(ctypes.Structure):
     ]
 
 
+class CudaPosing(ctypes.Structure):
+    """A3dCudaPosing of csrc/posed/posed_cuda.cu."""
+
+    _fields_ = [
+        *((name, c_void_p) for name in ("tables", "codes", "skin_logits", "world_from_head", "world_from_body")),
+        ("terms", c_int32),
+    ]
+
+
 # name: (result, arguments); one row per function of the C ABI
 SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_abi": (c_int, ()),
@@ -95,6 +104,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_cuda_splat_list": (c_int, (POINTER(CudaScene), *5 * (c_void_p,), c_int64, c_void_p)),
     "avatar3d_cuda_splat_draw": (c_int, (POINTER(CudaScene), *3 * (c_void_p,), c_int64, *6 * (c_void_p,))),
     "avatar3d_cuda_splat_moments": (c_int, (POINTER(CudaScene), *10 * (c_void_p,))),
+    "avatar3d_cuda_posed_project": (c_int, (POINTER(CudaScene), POINTER(CudaPosing), *6 * (c_void_p,))),
     "avatar3d_cuda_splat_gradients": (c_int, (POINTER(CudaScene), c_void_p, POINTER(Gradients), c_void_p)),
 }
 

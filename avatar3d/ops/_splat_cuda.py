@@ -38,18 +38,7 @@ def draw(
         keep: whether there will be a backward pass; if not, pixels are left out.
     """
     inputs = _inputs(means, quats, scales, opacities, colours, cam_from_world, K)
-    records, starts, pixels = _kept(means, len(K), width, height, keep)
-    boxes = means.new_empty(*records.shape[:2], 4, dtype=torch.int16)
-    cursor = torch.empty_like(starts[1:])
-    counts = torch.empty_like(cursor, dtype=torch.int32)
-    scene = _scene(inputs, width, height)
-    _launch("project", means, scene, records, boxes, starts, counts, cursor)
-    hits = means.new_empty(int(starts[-1]) if capacity == ASK else capacity, dtype=torch.int64)
-    _launch("list", means, scene, records, boxes, starts, cursor, hits, len(hits))
-    pictures = _pictures(means, len(K), width, height)
-    light, last = pixels if keep else (None, None)
-    _launch("draw", means, scene, records, starts, hits, len(hits), *pictures, light, last)
-    return *pictures, records, starts, pixels, hits
+    return _draw("splat_project", (), inputs, width, height, capacity, keep)
 
 
 @draw.register_fake
@@ -73,7 +62,7 @@ def _backward(
     pose = torch.zeros_like(inputs[5])
     rows = moments.new_empty(len(K), 3, 4)
     targets = ctypes.byref(_native.Gradients(*map(_native.address, (*found, rows if with_pose else None))))
-    _launch("gradients", moments, _scene(inputs, width, height), moments, targets)
+    _launch("splat_gradients", moments, _scene(inputs, width, height), moments, targets)
     if with_pose:
         pose[:, :3] = rows
     return found[0], found[1], found[2], found[3], found[4], pose
@@ -115,6 +104,33 @@ def weights(
     return moments[..., _DEPTH].contiguous(), moments[..., _COLOUR].contiguous()
 
 
+def draw_posed(
+    inputs: list[Tensor], posing: Any, width: int, height: int, capacity: int
+) -> tuple[Tensor, Tensor, Tensor, Tensor]:
+    """rgb, alpha, depth, starts, as `draw`, of Gaussians that are posed on the way (a pointer to a CudaPosing)."""
+    rgb, alpha, depth, _, starts, *_ = _draw("posed_project", (posing,), inputs, width, height, capacity, False)
+    return rgb, alpha, depth, starts
+
+
+def _draw(
+    project: str, more: tuple[Any, ...], inputs: list[Tensor], width: int, height: int, capacity: int, keep: bool
+) -> Drawn:
+    """The launches of a picture; `project` is the first of them and takes `more` than the others."""
+    means, K = inputs[0], inputs[6]
+    records, starts, pixels = _kept(means, len(K), width, height, keep)
+    boxes = means.new_empty(*records.shape[:2], 4, dtype=torch.int16)
+    cursor = torch.empty_like(starts[1:])
+    counts = torch.empty_like(cursor, dtype=torch.int32)
+    scene = _scene(inputs, width, height)
+    _launch(project, means, scene, *more, records, boxes, starts, counts, cursor)
+    hits = means.new_empty(int(starts[-1]) if capacity == ASK else capacity, dtype=torch.int64)
+    _launch("splat_list", means, scene, records, boxes, starts, cursor, hits, len(hits))
+    pictures = _pictures(means, len(K), width, height)
+    light, last = pixels if keep else (None, None)
+    _launch("splat_draw", means, scene, records, starts, hits, len(hits), *pictures, light, last)
+    return *pictures, records, starts, pixels, hits
+
+
 def _inputs(*tensors: Tensor) -> list[Tensor]:
     return _native.prepared("splat", **{n: (t, tuple(t.shape)) for n, t in zip(NAMES, tensors, strict=True)})
 
@@ -139,7 +155,7 @@ def _moments(
     upstream = tuple(None if d is None else d.contiguous() for d in upstream)
     moments = records.new_empty(*records.shape[:2], _MOMENTS)
     scene = _scene(inputs, width, height)
-    _launch("moments", records, scene, records, starts, hits, *pixels, *upstream, moments)
+    _launch("splat_moments", records, scene, records, starts, hits, *pixels, *upstream, moments)
     return moments
 
 
@@ -153,4 +169,4 @@ def _scene(inputs: list[Tensor], width: int, height: int) -> Any:
 
 def _launch(step: str, on: Tensor, scene: Any, *arguments: Any) -> None:
     raw = [argument.data_ptr() if isinstance(argument, Tensor) else argument for argument in arguments]
-    _native.launch(f"avatar3d_cuda_splat_{step}", "splat", on.device, scene, *raw)
+    _native.launch(f"avatar3d_cuda_{step}", "splat", on.device, scene, *raw)

@@ -166,7 +166,7 @@ def _image(scene: tuple[Tensor, ...], image: int, images: int) -> tuple[Tensor, 
     """One image's tensors, as `splat` takes them without B."""
     colours, count = scene[4], scene[0].shape[-2]
     own = colours.ndim > 2 + _has_harmonics(colours, images, count)
-    named = dict(zip(("means", "quats", "scales", "opacities", "colours", "cam_from_world", "K"), scene, strict=True))
+    named = dict(zip(_splat_cuda.NAMES, scene, strict=True))
     return tuple(
         tensor[image] if (own if name == "colours" else tensor.ndim > _DIMENSIONS[name]) else tensor
         for name, tensor in named.items()

@@ -20,6 +20,13 @@
 #include <cuda_runtime.h>
 #endif
 
+// Before a loop whose counter picks registers: they have no address, so the loop must be written out.
+#ifdef __CUDACC__
+#define A3D_WRITE_OUT _Pragma("unroll")
+#else
+#define A3D_WRITE_OUT
+#endif
+
 namespace avatar3d {
 namespace cuda {
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from html import escape
 from pathlib import Path
 from typing import Any
 
@@ -12,6 +13,8 @@ from PIL import Image
 
 from avatar3d import media
 from avatar3d.recipes import demo as recipe
+from avatar3d.recipes.check import check
+from avatar3d.recipes.check import report as check_report
 from avatar3d.recipes.demo import DemoFiles, DemoSettings, demo, report
 
 SETTINGS = DemoSettings(seconds=6, size=128, speech_s=2.0, budget_s=2)
@@ -42,3 +45,17 @@ def test_what_it_says_moves_its_mouth(made: tuple[DemoFiles, dict[str, Any]]) ->
     frames = np.stack(list(media.frames(made[0].sample))).astype(float)
     moving = np.abs(np.diff(frames, axis=0)).mean((0, 3))
     assert moving[64:100, 48:80].mean() > 3 * moving[:16, :16].mean()
+
+
+def test_its_film_is_checked_on_what_create_has_done(made: tuple[DemoFiles, dict[str, Any]]) -> None:
+    files, _ = made
+    figures = check(files.film, files.work.path)
+    found = {row["name"]: row for rows in figures["findings"].values() for row in rows}
+    assert figures["grade"] == "red"  # six seconds
+    assert found["length"]["figure"] == pytest.approx(SETTINGS.seconds)
+    assert {found[name]["grade"] for name in ("frame rate", "uneven frames", "frames without a face", "cuts")} == {
+        "green"
+    }
+    page = Path(figures["page"]).read_text(encoding="utf-8")
+    assert [row["value"] for row in found.values() if escape(row["value"]) not in page] == []
+    assert "film closer" in check_report(figures)  # 128 px

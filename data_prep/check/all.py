@@ -1,0 +1,54 @@
+# SPDX-License-Identifier: Apache-2.0
+"""All findings about a clip."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+
+from avatar3d import media
+from avatar3d.data_prep.check.finding import Finding, Rule
+from avatar3d.data_prep.check.motion import coverage
+from avatar3d.data_prep.check.picture import look
+from avatar3d.data_prep.check.sound import listen
+from avatar3d.records import Capture, Landmarks, Sound, Track
+
+_RATE = Rule(
+    "frame rate", "{:.1f} a second", 24, 14, "lips move faster than a slow camera sees", "film at 25 frames or more"
+)
+_STEADY = Rule(
+    "uneven frames", "{:.1f} % of the frames", 2, 10, "a frame shown at the wrong moment is out of step with the sound",
+    "switch variable frame rate off, close other programs; a phone's own camera is better than a browser's",
+)  # fmt: skip
+_UNEVEN = 0.5  # of the usual time between frames
+
+
+@dataclass(frozen=True)
+class Examined:
+    """What the findings are about."""
+
+    capture: Capture
+    landmarks: Landmarks
+    track: Track
+    recorded: Sound | None  # the sound before it was moved
+    source_scale: float  # px of the video per px of the capture's frames
+
+
+def checked(video: Path, examined: Examined) -> dict[str, list[Finding]]:
+    """Findings under "picture", "motion" and "sound"."""
+    timing = media.timing(video)
+    picture = [*_timed(timing), *look(examined.capture, examined.landmarks, examined.source_scale)]
+    return {
+        "picture": picture,
+        "motion": coverage(examined.capture, examined.track),
+        "sound": listen(examined.recorded, timing.sound_hz, examined.track),
+    }
+
+
+def _timed(timing: media.Timing) -> list[Finding]:
+    gaps = np.diff(timing.pictures_s)
+    usual = float(np.median(gaps)) if len(gaps) else float("nan")
+    uneven = 100 * float(np.mean(np.abs(gaps - usual) > _UNEVEN * usual)) if len(gaps) else None
+    return [_RATE(len(gaps) / float(gaps.sum()) if len(gaps) else None), _STEADY(uneven)]
