@@ -22,6 +22,16 @@ A3D_INLINE void store(float* p, Vec x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
+template <int kCount>
+A3D_INLINE void store_front(float* p, Vec x) {
+  static_assert(kCount == 10);
+  _mm256_storeu_ps(p, x.a);
+  _mm_storel_pi(reinterpret_cast<__m64*>(p + 8), _mm256_castps256_ps128(x.b));
+}
+A3D_INLINE Vec load_quarter(const float* p) {
+  const __m256 half = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
+  return {half, half};
+}
 A3D_INLINE Vec operator+(Vec x, Vec y) { return {_mm256_add_ps(x.a, y.a), _mm256_add_ps(x.b, y.b)}; }
 A3D_INLINE Vec operator-(Vec x, Vec y) { return {_mm256_sub_ps(x.a, y.a), _mm256_sub_ps(x.b, y.b)}; }
 A3D_INLINE Vec operator*(Vec x, Vec y) { return {_mm256_mul_ps(x.a, y.a), _mm256_mul_ps(x.b, y.b)}; }
@@ -48,6 +58,7 @@ A3D_INLINE Vec select(Mask m, Vec x, Vec y) {
 }
 A3D_INLINE Vec keep(Mask m, Vec x) { return {_mm256_and_ps(m.a, x.a), _mm256_and_ps(m.b, x.b)}; }  // x where m, else 0
 A3D_INLINE Vec muladd_where(Mask m, Vec x, Vec y, Vec z) { return muladd(keep(m, x), y, z); }
+A3D_INLINE Vec min_where(Mask m, Vec x, Vec y) { return keep(m, min(x, y)); }  // else 0
 A3D_INLINE Vec reciprocal(Vec x) { return Vec(1.f) / x; }
 
 // The steps of exp2, see simd.h.
@@ -79,6 +90,13 @@ A3D_INLINE void to_quarters(Vec v, float* a, float* b, float* c, float* d) {
   _mm_storeu_ps(c, _mm256_castps256_ps128(v.b));
   _mm_storeu_ps(d, _mm256_extractf128_ps(v.b, 1));
 }
+
+// Within each quarter: x0 y0 x1 y1; x2 y2 x3 y3; x0 x1 y0 y1; x2 x3 y2 y3; x1 x0 x3 x2.
+A3D_INLINE Vec quarters_low(Vec x, Vec y) { return {_mm256_unpacklo_ps(x.a, y.a), _mm256_unpacklo_ps(x.b, y.b)}; }
+A3D_INLINE Vec quarters_high(Vec x, Vec y) { return {_mm256_unpackhi_ps(x.a, y.a), _mm256_unpackhi_ps(x.b, y.b)}; }
+A3D_INLINE Vec halves_low(Vec x, Vec y) { return {_mm256_shuffle_ps(x.a, y.a, 0x44), _mm256_shuffle_ps(x.b, y.b, 0x44)}; }
+A3D_INLINE Vec halves_high(Vec x, Vec y) { return {_mm256_shuffle_ps(x.a, y.a, 0xee), _mm256_shuffle_ps(x.b, y.b, 0xee)}; }
+A3D_INLINE Vec swap_neighbours(Vec x) { return {_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)}; }
 
 A3D_INLINE void transpose_8x8(__m256* r) {
   __m256 t[8], u[8];

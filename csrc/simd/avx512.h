@@ -19,6 +19,13 @@ struct Mask {
 
 A3D_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 A3D_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
+template <int kCount>
+A3D_INLINE void store_front(float* p, Vec a) {
+  static_assert(kCount == 10);
+  _mm256_storeu_ps(p, _mm512_castps512_ps256(a.v));
+  _mm_storel_pi(reinterpret_cast<__m64*>(p + 8), _mm512_extractf32x4_ps(a.v, 2));
+}
+A3D_INLINE Vec load_quarter(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
 A3D_INLINE Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.v, b.v); }
 A3D_INLINE Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.v, b.v); }
 A3D_INLINE Vec operator*(Vec a, Vec b) { return _mm512_mul_ps(a.v, b.v); }
@@ -35,6 +42,7 @@ A3D_INLINE unsigned bits(Mask m) { return m.m; }
 A3D_INLINE Vec select(Mask m, Vec a, Vec b) { return _mm512_mask_mov_ps(b.v, m.m, a.v); }
 A3D_INLINE Vec keep(Mask m, Vec a) { return _mm512_maskz_mov_ps(m.m, a.v); }  // a where m, else 0
 A3D_INLINE Vec muladd_where(Mask m, Vec a, Vec b, Vec c) { return _mm512_mask3_fmadd_ps(a.v, b.v, c.v, m.m); }
+A3D_INLINE Vec min_where(Mask m, Vec a, Vec b) { return _mm512_maskz_min_ps(m.m, a.v, b.v); }  // else 0
 
 // To a few parts in 1e8: the machine's 14-bit guess and one Newton step.
 A3D_INLINE Vec reciprocal(Vec a) {
@@ -64,6 +72,13 @@ A3D_INLINE void to_quarters(Vec v, float* a, float* b, float* c, float* d) {
   _mm_storeu_ps(c, _mm512_extractf32x4_ps(v.v, 2));
   _mm_storeu_ps(d, _mm512_extractf32x4_ps(v.v, 3));
 }
+
+// Within each quarter: a0 b0 a1 b1; a2 b2 a3 b3; a0 a1 b0 b1; a2 a3 b2 b3; a1 a0 a3 a2.
+A3D_INLINE Vec quarters_low(Vec a, Vec b) { return _mm512_unpacklo_ps(a.v, b.v); }
+A3D_INLINE Vec quarters_high(Vec a, Vec b) { return _mm512_unpackhi_ps(a.v, b.v); }
+A3D_INLINE Vec halves_low(Vec a, Vec b) { return _mm512_shuffle_ps(a.v, b.v, 0x44); }
+A3D_INLINE Vec halves_high(Vec a, Vec b) { return _mm512_shuffle_ps(a.v, b.v, 0xee); }
+A3D_INLINE Vec swap_neighbours(Vec a) { return _mm512_permute_ps(a.v, 0xb1); }
 
 // Lanes become rows and rows lanes, in four rounds that each swap halves of doubled width.
 A3D_INLINE void transpose(Vec* r) {

@@ -27,6 +27,15 @@ A3D_INLINE Vec load(const float* p) {
   return a;
 }
 A3D_INLINE void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof a.v); }
+template <int kCount>
+A3D_INLINE void store_front(float* p, Vec a) {
+  std::memcpy(p, &a.v, kCount * sizeof(float));
+}
+A3D_INLINE Vec load_quarter(const float* p) {
+  Vec a;
+  for (int i = 0; i < kLanes; ++i) a.v[i] = p[i % 4];
+  return a;
+}
 A3D_INLINE Vec operator+(Vec a, Vec b) { return a.v + b.v; }
 A3D_INLINE Vec operator-(Vec a, Vec b) { return a.v - b.v; }
 A3D_INLINE Vec operator*(Vec a, Vec b) { return a.v * b.v; }
@@ -50,6 +59,7 @@ A3D_INLINE unsigned bits(Mask m) {
 A3D_INLINE Vec select(Mask m, Vec a, Vec b) { return m.m ? a.v : b.v; }
 A3D_INLINE Vec keep(Mask m, Vec a) { return m.m ? a.v : Floats{}; }  // a where m, else 0
 A3D_INLINE Vec muladd_where(Mask m, Vec a, Vec b, Vec c) { return muladd(keep(m, a), b, c); }
+A3D_INLINE Vec min_where(Mask m, Vec a, Vec b) { return keep(m, min(a, b)); }  // else 0
 A3D_INLINE Vec reciprocal(Vec a) { return Vec(1.f) / a; }
 
 A3D_INLINE Ints floor_to_int(Vec x) {
@@ -86,6 +96,26 @@ A3D_INLINE void to_quarters(Vec v, float* a, float* b, float* c, float* d) {
   std::memcpy(b, flat + 4, 16);
   std::memcpy(c, flat + 8, 16);
   std::memcpy(d, flat + 12, 16);
+}
+
+// Within each quarter: a0 b0 a1 b1; a2 b2 a3 b3; a0 a1 b0 b1; a2 a3 b2 b3; a1 a0 a3 a2.
+template <int kFirst, int kStep>
+A3D_INLINE Vec quarters_mixed(Vec a, Vec b) {
+  Vec out;
+  for (int i = 0; i < kLanes; ++i) {
+    const int k = i % 4, from = i - k + kFirst + (kStep == 1 ? k % 2 : k / 2);
+    out.v[i] = (kStep == 1 ? k / 2 : k % 2) ? b.v[from] : a.v[from];
+  }
+  return out;
+}
+A3D_INLINE Vec quarters_low(Vec a, Vec b) { return quarters_mixed<0, 2>(a, b); }
+A3D_INLINE Vec quarters_high(Vec a, Vec b) { return quarters_mixed<2, 2>(a, b); }
+A3D_INLINE Vec halves_low(Vec a, Vec b) { return quarters_mixed<0, 1>(a, b); }
+A3D_INLINE Vec halves_high(Vec a, Vec b) { return quarters_mixed<2, 1>(a, b); }
+A3D_INLINE Vec swap_neighbours(Vec a) {
+  Vec out;
+  for (int i = 0; i < kLanes; ++i) out.v[i] = a.v[i ^ 1];
+  return out;
 }
 
 A3D_INLINE void transpose(Vec* r) {

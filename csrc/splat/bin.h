@@ -51,7 +51,7 @@ A3D_INLINE void write_records(const Projected<Vec>& p, Vec opacity, const Vec* c
   reach[1] = sqrt(sigmas2 * p.blur.yy);
   Vec out[kRecord] = {p.u, p.v, p.conic.xx * Vec(-0.5f * kLog2E), p.conic.xy * Vec(-kLog2E),
                       p.conic.yy * Vec(-0.5f * kLog2E), log2_o, colour[0], colour[1], colour[2], p.cam[2],
-                      -(p.conic.xy / p.conic.yy), -(p.conic.xy / p.conic.xx), reach[0], reach[1], zero, zero};
+                      -(p.conic.xy / p.conic.yy), -(p.conic.xy / p.conic.xx), zero, zero, zero, zero};
   transpose(out);
   for (int lane = 0; lane < lanes; ++lane) store(records + lane * kRecord, out[lane]);
 }
@@ -95,16 +95,23 @@ inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& g
 }
 
 // Positive floats sort like their bits. Least significant digit first, 11 bits a round, only over the bits in use.
-inline void sort_by_depth(const float* records, int64_t count, Binning& b) {
+inline void sort_by_depth(float* records, int64_t count, Binning& b) {
   constexpr int kDigit = 11, kBins = 1 << kDigit;
   uint32_t *keys = b.keys[0].need(count), *order = b.order[0].need(count);
   uint32_t *keys_to = b.keys[1].need(count), *order_to = b.order[1].need(count);
   const Box* boxes = b.boxes.data();
   int64_t n = 0;
+  int64_t hits = 0;
   uint32_t low = ~0u, high = 0;
   for (int64_t i = 0; i < count; ++i) {
     uint32_t key;
     std::memcpy(&key, records + i * kRecord + kZ, sizeof key);
+    const int across = boxes[i].right - boxes[i].left, down = boxes[i].bottom - boxes[i].top;
+    set_field_bits(records + i * kRecord, kFirstSlot, hits);
+    set_field_bits(records + i * kRecord, kSlots, across * down);
+    set_field_bits(records + i * kRecord, kSlot, hits - boxes[i].top * across - boxes[i].left);
+    set_field_bits(records + i * kRecord, kSlotsAcross, across);
+    hits += across * down;
     keys[n] = key;
     order[n] = static_cast<uint32_t>(i);
     const bool drawn = boxes[i].left < boxes[i].right && boxes[i].top < boxes[i].bottom;

@@ -20,8 +20,8 @@ struct Workspace {
   Buffer<float> records;  // these three: where nothing is kept for a backward pass
   Buffer<int64_t> tile_start;
   Buffer<Hit> hits;
-  std::vector<TileScratch> tiles;      // one per thread
-  std::vector<Buffer<float>> moments;  // one per thread, [N,16]
+  std::vector<TileScratch> tiles;  // one per thread
+  Buffer<float> moments;           // [hits,10]
 };
 
 // Calls body(tile, scratch, slot) for all tiles on all threads, a few neighbours at a time.
@@ -54,6 +54,7 @@ Status forward(const Gaussians& g, const Pinhole& camera, const Grid& grid, Stat
   if (hits > kMost) return kTooLarge;
   state.hits = allocate ? static_cast<Hit*>(allocate(hits)) : work->hits.need(hits);
   if (hits && !state.hits) return kOutOfMemory;
+  state.hit_count = hits;
   scatter_hits(grid, parts, b, hits, state);
   for_all_tiles(grid, *work, [&](int tile, TileScratch& scratch, int) {
     draw_tile(tile, grid, state, allocate != nullptr, scratch, out);
@@ -61,31 +62,32 @@ Status forward(const Gaussians& g, const Pinhole& camera, const Grid& grid, Stat
   return kDone;
 }
 
-// Sums of moments per thread and Gaussian, [N,16] each; returns one pointer per thread that took part.
-std::vector<const float*> sum_moments(int64_t count, const Grid& grid, const State& state,
-                                      const UpstreamPlanes& upstream, Workspace& work) {
-  const size_t threads = Pool::shared().threads(), floats = static_cast<size_t>(count) * kRecord;
-  if (work.moments.size() < threads) work.moments.resize(threads);
-  std::vector<char> started(threads, 0);
-  for_all_tiles(grid, work, [&](int tile, TileScratch& scratch, int slot) {
-    float* moments = work.moments[slot].need(floats);
-    if (!started[slot]) std::fill(moments, moments + floats, 0.f);
-    started[slot] = 1;
+// The moments of all hits, a Gaussian's side by side: [hits,10].
+const float* moments_of_hits(const Grid& grid, const State& state, const UpstreamPlanes& upstream, Workspace& work) {
+  float* moments = work.moments.need(static_cast<size_t>(state.hit_count) * kMoments + kLanes);
+  for_all_tiles(grid, work, [&](int tile, TileScratch& scratch, int) {
     upstream.depth ? replay_tile<true>(tile, grid, state, upstream, scratch, moments)
                    : replay_tile<false>(tile, grid, state, upstream, scratch, moments);
   });
-  std::vector<const float*> sums;
-  for (size_t slot = 0; slot < threads; ++slot) {
-    if (started[slot]) sums.push_back(work.moments[slot].data());
-  }
-  return sums;
+  return moments;
 }
 
-// Moments of sixteen Gaussians, one Vec per moment, summed over threads.
-A3D_INLINE void load_moments(const std::vector<const float*>& sums, int64_t first, int lanes, Vec* m) {
+// A Gaussian's moments summed over its hits, always in the same order. Lanes from kMoments on are anything.
+A3D_INLINE Vec moments_of(const float* record, const float* moments) {
+  constexpr uint32_t kFew = 4;  // most have no more: these are added without branches
+  alignas(64) static constexpr float kNothing[kLanes] = {};
+  const uint32_t slots = field_bits(record, kSlots);
+  const float* from = moments + static_cast<size_t>(field_bits(record, kFirstSlot)) * kMoments;
+  Vec sum(0.f);
+  for (uint32_t slot = 0; slot < kFew; ++slot) sum += load(slot < slots ? from + slot * kMoments : kNothing);
+  for (uint32_t slot = kFew; slot < slots; ++slot) sum += load(from + static_cast<size_t>(slot) * kMoments);
+  return sum;
+}
+
+// Moments of sixteen Gaussians, one Vec per moment.
+A3D_INLINE void load_moments(const float* records, const float* moments, int lanes, Vec* m) {
   for (int lane = 0; lane < kLanes; ++lane) {
-    m[lane] = Vec(0.f);
-    for (size_t t = 0; lane < lanes && t < sums.size(); ++t) m[lane] += load(sums[t] + (first + lane) * kRecord);
+    m[lane] = lane < lanes ? moments_of(records + lane * kRecord, moments) : Vec(0.f);
   }
   transpose(m);
 }
@@ -104,15 +106,15 @@ struct GradientArrays {
   float* pose;                                          // [3,4], or null: not wanted
 };
 
-A3D_INLINE void gradients_of_block(const Gaussians& g, const Pinhole& camera, const std::vector<const float*>& sums,
-                                   int64_t first, const GradientArrays& out, Vec* pose) {
+A3D_INLINE void gradients_of_block(const Gaussians& g, const Pinhole& camera, const float* records,
+                                   const float* moments, int64_t first, const GradientArrays& out, Vec* pose) {
   const int lanes = static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
   Vec mean[3], quat[4], scale[3], opacity, colour[3], m[kLanes];
   load_columns(g.means + 3 * first, 3, lanes, mean);
   load_columns(g.quats + 4 * first, 4, lanes, quat);
   load_columns(g.scales + 3 * first, 3, lanes, scale);
   load_columns(g.opacities + first, 1, lanes, &opacity);
-  load_moments(sums, first, lanes, m);
+  load_moments(records + first * kRecord, moments, lanes, m);
   Projected<Vec> p;
   project(camera, mean, quat, scale, p);
   load_columns(g.colours + 3 * first, 3, lanes, colour);
@@ -135,7 +137,7 @@ A3D_INLINE void gradients_of_block(const Gaussians& g, const Pinhole& camera, co
 Status backward(const Gaussians& g, const Pinhole& camera, const Grid& grid, const State& state,
                 const UpstreamPlanes& upstream, const GradientArrays& out) {
   Loan<Workspace> work;
-  const auto sums = sum_moments(g.count, grid, state, upstream, *work);
+  const float* moments = moments_of_hits(grid, state, upstream, *work);
   const int64_t blocks = (g.count + kLanes - 1) / kLanes;
   const int chunks = static_cast<int>((blocks + kGradientChunk - 1) / kGradientChunk);
   std::vector<std::array<double, 12>> poses(out.pose ? chunks : 0);
@@ -144,7 +146,7 @@ Status backward(const Gaussians& g, const Pinhole& camera, const Grid& grid, con
     for (Vec& x : pose) x = Vec(0.f);
     const int64_t end = std::min(blocks, static_cast<int64_t>(chunk + 1) * kGradientChunk);
     for (int64_t block = static_cast<int64_t>(chunk) * kGradientChunk; block < end; ++block) {
-      gradients_of_block(g, camera, sums, block * kLanes, out, pose);
+      gradients_of_block(g, camera, state.records, moments, block * kLanes, out, pose);
     }
     for (int i = 0; out.pose && i < 12; ++i) {
       alignas(64) float lanes[kLanes];
@@ -166,14 +168,12 @@ Status weights(int64_t count, const Grid& grid, const State& state, const float*
                float* colour) {
   Loan<Workspace> work;
   std::vector<float> ones(static_cast<size_t>(grid.width) * grid.height, 1.f);
-  const auto sums = sum_moments(count, grid, state, {picture, nullptr, ones.data()}, *work);
+  const float* moments = moments_of_hits(grid, state, {picture, nullptr, ones.data()}, *work);
   for (int64_t i = 0; i < count; ++i) {
-    float sum[4] = {0, 0, 0, 0};
-    for (const float* moments : sums) {
-      for (int k = 0; k < 4; ++k) sum[k] += moments[i * kRecord + kRed + k];
-    }
-    std::copy(sum, sum + 3, colour + 3 * i);
-    weight[i] = sum[3];
+    alignas(64) float sum[kLanes];
+    store(sum, moments_of(state.records + i * kRecord, moments));
+    std::copy(sum + kRed, sum + kRed + 3, colour + 3 * i);
+    weight[i] = sum[kDepth];
   }
   return kDone;
 }
@@ -216,9 +216,11 @@ avatar3d::splat::Gaussians gaussians(const A3dScene& s) {
 avatar3d::splat::Pinhole camera(const A3dScene& s) {
   return avatar3d::splat::pinhole(s.cam_from_world, s.K, s.width, s.height);
 }
-avatar3d::splat::State state(const A3dScene& s, const A3dKept& kept) {
-  const size_t pixels = static_cast<size_t>(Grid(s.width, s.height).tiles()) * avatar3d::splat::kTilePixels;
-  return {kept.records, kept.tile_start, kept.pixels, kept.pixels + pixels, static_cast<Hit*>(kept.hits)};
+avatar3d::splat::State state(const A3dScene& s, const A3dKept& kept, bool filled) {
+  const int64_t tiles = Grid(s.width, s.height).tiles();
+  float* last = kept.pixels + tiles * avatar3d::splat::kTilePixels;
+  return {kept.records, kept.tile_start, kept.pixels, last, static_cast<Hit*>(kept.hits),
+          filled ? kept.tile_start[tiles] : 0};
 }
 
 }  // namespace
@@ -229,7 +231,7 @@ A3D_EXPORT int avatar3d_splat_forward(const A3dScene* scene, const A3dKept* kept
                                       float* rgb, float* alpha, float* depth) {
   return avatar3d::guarded([&] {
     return avatar3d::splat::forward(gaussians(*scene), camera(*scene), Grid(scene->width, scene->height),
-                                    allocate ? state(*scene, *kept) : avatar3d::splat::State{}, allocate,
+                                    allocate ? state(*scene, *kept, false) : avatar3d::splat::State{}, allocate,
                                     {rgb, alpha, depth});
   });
 }
@@ -239,7 +241,7 @@ A3D_EXPORT int avatar3d_splat_backward(const A3dScene* scene, const A3dKept* kep
                                        const float* d_alpha, const float* d_depth, const A3dGradients* out) {
   return avatar3d::guarded([&] {
     return avatar3d::splat::backward(
-        gaussians(*scene), camera(*scene), Grid(scene->width, scene->height), state(*scene, *kept),
+        gaussians(*scene), camera(*scene), Grid(scene->width, scene->height), state(*scene, *kept, true),
         {d_rgb, d_alpha, d_depth},
         {out->means, out->quats, out->scales, out->opacities, out->colours, out->pose});
   });
@@ -249,7 +251,7 @@ A3D_EXPORT int avatar3d_splat_backward(const A3dScene* scene, const A3dKept* kep
 A3D_EXPORT int avatar3d_splat_weights(const A3dScene* scene, const A3dKept* kept, const float* picture, float* weight,
                                       float* colour) {
   return avatar3d::guarded([&] {
-    return avatar3d::splat::weights(scene->count, Grid(scene->width, scene->height), state(*scene, *kept), picture,
+    return avatar3d::splat::weights(scene->count, Grid(scene->width, scene->height), state(*scene, *kept, true), picture,
                                     weight, colour);
   });
 }

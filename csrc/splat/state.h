@@ -2,6 +2,8 @@
 // What the forward pass leaves for the backward pass, in memory that the caller owns.
 #pragma once
 
+#include <cstring>
+
 #include "common.h"
 
 namespace avatar3d {
@@ -13,9 +15,21 @@ constexpr int kBlocks = 16;                       // blocks per tile; a block is
 constexpr int kRecord = 16;                       // floats per record: one cache line
 
 // A projected Gaussian as the blending loop wants it. The conic is multiplied by -log2(e)/2 (and its mixed term doubled)
-// so that alpha = 2^(quadratic). ToY (-xy/yy) and ToX (-xy/xx) lead to the ellipse's ridge; Reach is where alpha falls
-// below 1/255.
-enum Field { kU, kV, kQxx, kQxy, kQyy, kLog2O, kR, kG, kB, kZ, kToY, kToX, kReachX, kReachY, kFields };
+// so that alpha = 2^(quadratic). ToY (-xy/yy) and ToX (-xy/xx) lead to the ellipse's ridge.
+//
+// The last four are whole numbers in the place of floats. The backward pass leaves one row of moments per (tile,
+// Gaussian) pair, those of one Gaussian side by side and added in that order: so gradients are the same bits whichever
+// thread did what. Slots of them begin at FirstSlot; the one of tile (x, y) is Slot + y SlotsAcross + x, modulo 2^32.
+enum Field { kU, kV, kQxx, kQxy, kQyy, kLog2O, kR, kG, kB, kZ, kToY, kToX, kFirstSlot, kSlots, kSlot, kSlotsAcross };
+
+inline uint32_t field_bits(const float* record, Field field) {
+  uint32_t whole;
+  std::memcpy(&whole, record + field, sizeof whole);
+  return whole;
+}
+inline void set_field_bits(float* record, Field field, uint32_t whole) {
+  std::memcpy(record + field, &whole, sizeof whole);
+}
 
 struct Grid {
   int width, height, columns, rows;
@@ -33,9 +47,12 @@ struct Hit {
 struct State {
   float* records;       // [N,16]
   int64_t* tile_start;  // [tiles+1] into hits
-  float* light;         // [tiles,16 blocks,16 pixels] light let through at the end
-  float* last;          // [tiles,16 blocks,16 pixels] place in the block's list of the last contribution, -1: none
+  float* light;         // [tiles,16 blocks,16 pixels] light let through at the end; all negative in a block where a
+                        // pixel was finished (kStop) before its list was
+  float* last;          // [tiles,16 blocks,16 pixels] in such a block: place in its list of the last entry drawn, or -1;
+                        // else 0
   Hit* hits;            // tile after tile, near to far
+  int64_t hit_count;
 };
 
 }  // namespace splat

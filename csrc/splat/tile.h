@@ -22,7 +22,8 @@ struct TileScratch {
   Buffer<float> records;    // [n+1,16] the tile's Gaussians side by side, then one that is invisible
   Buffer<uint32_t> masks;   // [n+16]
   Buffer<uint32_t> lists;   // [16 blocks, stride] places in `records`
-  Buffer<float> moments;    // [n+1,16] backward only
+  Buffer<float> sums;       // [n+1,16] backward only
+  int count = 0;            // n: Gaussians of this tile that touch any of its blocks
   int lengths[kBlocks];
   size_t stride = 0;
 
@@ -40,18 +41,6 @@ struct Corner {
       : x(tile % columns * kTile + 4 * (block & 3) + 0.5f), y(tile / columns * kTile + 4 * (block >> 2) + 0.5f) {}
 };
 
-inline void gather_records(const State& state, int64_t first, int n, TileScratch& s) {
-  float* records = s.records.need(static_cast<size_t>(n + 1) * kRecord);
-  const Hit* hits = state.hits + first;
-  const auto record = [&](int i) { return state.records + static_cast<size_t>(hits[i].gaussian) * kRecord; };
-  for (int i = 0; i < n; ++i) {
-    if (i + 8 < n) __builtin_prefetch(record(i + 8));
-    store(records + static_cast<size_t>(i) * kRecord, load(record(i)));
-  }
-  store(records + static_cast<size_t>(n) * kRecord, Vec(0.f));
-  records[static_cast<size_t>(n) * kRecord + kLog2O] = -1000.f;
-}
-
 // Lanes are blocks here. The largest alpha within a block's rectangle of pixel centres lies at the Gaussian's centre or
 // on an edge that faces it: on the nearest column, at the ridge's height, or on the nearest row, at the ridge's place.
 A3D_INLINE unsigned blocks_touched(const float* r, Vec left, Vec top) {
@@ -64,20 +53,37 @@ A3D_INLINE unsigned blocks_touched(const float* r, Vec left, Vec top) {
   return bits(max(at_column, at_row) >= Vec(kLog2AlphaMin - slack - r[kLog2O]));
 }
 
-inline void find_blocks(int tile, int columns, int n, TileScratch& s) {
-  alignas(64) float left[kLanes], top[kLanes];
-  for (int block = 0; block < kBlocks; ++block) {
-    const Corner corner(tile, block, columns);
-    left[block] = corner.x;
-    top[block] = corner.y;
+// The records of a tile's hits on their way into the cache, a few ahead of their use and on into the next tile.
+A3D_INLINE void prefetch_record(const State& state, int64_t hit) {
+  constexpr int kAhead = 12;
+  const int64_t ahead = std::min(hit + kAhead, state.hit_count - 1);
+  __builtin_prefetch(state.records + static_cast<size_t>(state.hits[ahead].gaussian) * kRecord);
+}
+
+// Brings the records of a tile side by side, with a mask of blocks for each: what `mask_of(hit, record)` says. Those
+// that touch no block are left out, as boxes around ellipses are generous.
+template <class MaskOf>
+A3D_INLINE void gather_records(const State& state, int tile, TileScratch& s, MaskOf&& mask_of) {
+  const int64_t first = state.tile_start[tile], end = state.tile_start[tile + 1];
+  float* records = s.records.need(static_cast<size_t>(end - first + 1) * kRecord);
+  uint32_t* masks = s.masks.need(end - first + kLanes);
+  int n = 0;
+  for (int64_t i = first; i < end; ++i) {
+    prefetch_record(state, i);
+    const float* record = state.records + static_cast<size_t>(state.hits[i].gaussian) * kRecord;
+    const uint32_t mask = mask_of(state.hits[i], record);
+    store(records + static_cast<size_t>(n) * kRecord, load(record));
+    masks[n] = mask;
+    n += mask != 0;
   }
-  const Vec x = load(left), y = load(top);
-  uint32_t* masks = s.masks.need(n + kLanes);
-  for (int i = 0; i < n; ++i) masks[i] = blocks_touched(s.records.data() + static_cast<size_t>(i) * kRecord, x, y);
+  s.count = n;
+  store(records + static_cast<size_t>(n) * kRecord, Vec(0.f));
+  records[static_cast<size_t>(n) * kRecord + kLog2O] = -1000.f;
 }
 
 // From masks per Gaussian to one list per block, near to far, each filled up with the invisible Gaussian.
-inline void list_blocks(int n, TileScratch& s) {
+inline void list_blocks(TileScratch& s) {
+  const int n = s.count;
   std::fill(s.masks.data() + n, s.masks.data() + n + kLanes, 0u);
   s.stride = (static_cast<size_t>(n) + 2 * kLanes + kUnroll) / kLanes * kLanes + kLanes;
   uint32_t* lists = s.lists.need(s.stride * kBlocks + kLanes);
@@ -87,47 +93,83 @@ inline void list_blocks(int n, TileScratch& s) {
   }
 }
 
-// Alpha, not yet limited, of four entries at sixteen pixels.
-A3D_INLINE void alphas(const float* const* r, Vec px, Vec py, Vec* alpha) {
+// Alpha of four entries at sixteen pixels, 0 where it is too faint; `raw` is not yet limited.
+A3D_INLINE void alphas(const float* const* r, Vec px, Vec py, Vec* raw, Vec* alpha) {
+  const Vec faintest(kAlphaMin), fullest(kAlphaMax);
   Vec dx[kUnroll], dy[kUnroll];
   A3D_UNROLL dx[j] = px - Vec(r[j][kU]);
   A3D_UNROLL dy[j] = py - Vec(r[j][kV]);
-  A3D_UNROLL alpha[j] = log2_alpha(dx[j], dy[j], Vec(r[j][kQxx]), Vec(r[j][kQxy]), Vec(r[j][kQyy]), Vec(r[j][kLog2O]));
-  exp2_each<kUnroll>(alpha);
+  A3D_UNROLL raw[j] = log2_alpha(dx[j], dy[j], Vec(r[j][kQxx]), Vec(r[j][kQxy]), Vec(r[j][kQyy]), Vec(r[j][kLog2O]));
+  exp2_each<kUnroll>(raw);
+  A3D_UNROLL alpha[j] = min_where(raw[j] >= faintest, raw[j], fullest);
 }
 
 struct Blended {
   Vec light, red, green, blue, depth, last;
+  bool finished;  // whether any pixel is
 };
 
-A3D_INLINE Blended blend_block(const float* records, const uint32_t* list, int n, Corner corner) {
-  const Vec px = load(kPixelX) + Vec(corner.x), py = load(kPixelY) + Vec(corner.y);
-  const Vec faintest(kAlphaMin), fullest(kAlphaMax), stop(kStop), one(1.f), zero(0.f);
-  Blended out{one, zero, zero, zero, zero, Vec(-1.f)};
-  Vec light = one, place = zero;  // `light` runs on past the end of a pixel, which keeps masks off the carried chain
-  for (int k = 0; k < n; k += kUnroll) {
+struct Entries {
+  const float* records;
+  const uint32_t* list;
+  int count;
+  Corner corner;
+};
+
+// The rest of a block, from entry k on, once a pixel is finished: `light` runs on past the end of a pixel, which keeps
+// masks off the carried chain.
+inline void blend_finishing(const Entries& in, int k, Blended& out) {
+  const Vec px = load(kPixelX) + Vec(in.corner.x), py = load(kPixelY) + Vec(in.corner.y);
+  const Vec stop(kStop), one(1.f);
+  Vec light = out.light, place(static_cast<float>(k));
+  out.last = place - one;
+  out.finished = true;
+  for (; k < in.count; k += kUnroll) {
     const float* r[kUnroll];
-    Vec alpha[kUnroll];
-    Mask seen[kUnroll], live;
-    A3D_UNROLL r[j] = records + static_cast<size_t>(list[k + j]) * kRecord;
-    alphas(r, px, py, alpha);
-    A3D_UNROLL alpha[j] = min(alpha[j], fullest);
-    A3D_UNROLL seen[j] = alpha[j] >= faintest;
-    A3D_UNROLL alpha[j] = keep(seen[j], alpha[j]);
+    Vec raw[kUnroll], alpha[kUnroll];
+    Mask live;
+    A3D_UNROLL r[j] = in.records + static_cast<size_t>(in.list[k + j]) * kRecord;
+    alphas(r, px, py, raw, alpha);
     A3D_UNROLL {
       const Vec weight = alpha[j] * light;
       light = negmuladd(alpha[j], light, light);
       live = light > stop;
-      const Mask drawn = live & seen[j];
-      out.red = muladd_where(drawn, weight, Vec(r[j][kR]), out.red);
-      out.green = muladd_where(drawn, weight, Vec(r[j][kG]), out.green);
-      out.blue = muladd_where(drawn, weight, Vec(r[j][kB]), out.blue);
-      out.depth = muladd_where(drawn, weight, Vec(r[j][kZ]), out.depth);
+      out.red = muladd_where(live, weight, Vec(r[j][kR]), out.red);
+      out.green = muladd_where(live, weight, Vec(r[j][kG]), out.green);
+      out.blue = muladd_where(live, weight, Vec(r[j][kB]), out.blue);
+      out.depth = muladd_where(live, weight, Vec(r[j][kZ]), out.depth);
       out.light = select(live, light, out.light);
-      out.last = select(drawn, place, out.last);
+      out.last = select(live, place, out.last);
       place = place + one;
     }
     if (!any(live)) break;
+  }
+}
+
+// Few pixels are ever finished: until one is, nothing needs a mask.
+A3D_INLINE Blended blend_block(const Entries& in) {
+  const Vec px = load(kPixelX) + Vec(in.corner.x), py = load(kPixelY) + Vec(in.corner.y);
+  const Vec stop(kStop), zero(0.f);
+  Blended out{Vec(1.f), zero, zero, zero, zero, zero, false};
+  for (int k = 0; k < in.count; k += kUnroll) {
+    const float* r[kUnroll];
+    Vec raw[kUnroll], alpha[kUnroll], light[kUnroll + 1];
+    A3D_UNROLL r[j] = in.records + static_cast<size_t>(in.list[k + j]) * kRecord;
+    alphas(r, px, py, raw, alpha);
+    light[0] = out.light;
+    A3D_UNROLL light[j + 1] = negmuladd(alpha[j], light[j], light[j]);
+    if (any(stop >= light[kUnroll])) {
+      blend_finishing(in, k, out);
+      break;
+    }
+    A3D_UNROLL alpha[j] = alpha[j] * light[j];
+    A3D_UNROLL {
+      out.red = muladd(alpha[j], Vec(r[j][kR]), out.red);
+      out.green = muladd(alpha[j], Vec(r[j][kG]), out.green);
+      out.blue = muladd(alpha[j], Vec(r[j][kB]), out.blue);
+      out.depth = muladd(alpha[j], Vec(r[j][kZ]), out.depth);
+    }
+    out.light = light[kUnroll];
   }
   return out;
 }
@@ -151,28 +193,45 @@ inline void write_tile(const float* planes, int tile, const Grid& grid, const Pl
   }
 }
 
+// Lanes of `left` and `top` are a tile's blocks.
+A3D_INLINE void block_corners(int tile, int columns, Vec& left, Vec& top) {
+  alignas(64) float x[kBlocks], y[kBlocks];
+  for (int block = 0; block < kBlocks; ++block) {
+    const Corner corner(tile, block, columns);
+    x[block] = corner.x;
+    y[block] = corner.y;
+  }
+  left = load(x);
+  top = load(y);
+}
+
+// What the backward pass needs of a block's pixels.
+A3D_INLINE void keep_block(const Blended& b, const State& state, int tile, int block) {
+  const size_t pixel = (static_cast<size_t>(tile) * kBlocks + block) * kLanes;
+  store(state.light + pixel, b.finished ? -b.light : b.light);
+  store(state.last + pixel, b.last);
+}
+
 inline void draw_tile(int tile, const Grid& grid, const State& state, bool keep_state, TileScratch& s,
                       const Planes& out) {
-  const int64_t first = state.tile_start[tile];
-  const int n = static_cast<int>(state.tile_start[tile + 1] - first);
-  gather_records(state, first, n, s);
-  find_blocks(tile, grid.columns, n, s);
-  list_blocks(n, s);
-  for (int i = 0; keep_state && i < n; ++i) state.hits[first + i].mask = s.masks.data()[i];
+  Vec left, top;
+  block_corners(tile, grid.columns, left, top);
+  gather_records(state, tile, s, [&](Hit& hit, const float* record) {
+    const uint32_t mask = blocks_touched(record, left, top);
+    if (keep_state) hit.mask = mask;
+    return mask;
+  });
+  list_blocks(s);
   alignas(64) float planes[5 * kTilePixels];
   for (int block = 0; block < kBlocks; ++block) {
-    const Blended b = blend_block(s.records.data(), s.list(block), s.lengths[block], Corner(tile, block, grid.columns));
+    const Blended b = blend_block({s.records.data(), s.list(block), s.lengths[block], Corner(tile, block, grid.columns)});
     float* at = planes + (block >> 2) * 4 * kTile + 4 * (block & 3);
     store_block(at, kTile, b.red);
     store_block(at + kTilePixels, kTile, b.green);
     store_block(at + 2 * kTilePixels, kTile, b.blue);
     store_block(at + 3 * kTilePixels, kTile, Vec(1.f) - b.light);
     store_block(at + 4 * kTilePixels, kTile, b.depth);
-    if (keep_state) {
-      const size_t pixel = (static_cast<size_t>(tile) * kBlocks + block) * kLanes;
-      store(state.light + pixel, b.light);
-      store(state.last + pixel, b.last);
-    }
+    if (keep_state) keep_block(b, state, tile, block);
   }
   write_tile(planes, tile, grid, out);
 }

@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // One tile of the picture, backward: each block's list is replayed from far to near. Per pair only e = alpha dL/dalpha
-// and w = alpha T are formed; sixteen Gaussians at a time they are turned into moments (splat.h).
+// and w = alpha T are formed, and summed over pixels into moments (splat.h).
 #pragma once
 
 #include "splat/tile.h"
@@ -29,44 +29,92 @@ inline void read_tile(const UpstreamPlanes& upstream, int tile, const Grid& grid
   }
 }
 
-// Upstream gradients of a block's sixteen pixels, as vectors and as numbers.
+// The pixels of a block are summed by multiplying broadcast rows of four pixels with constants, so that nothing is
+// transposed. For e: over the rows of a block with 1, y, yy, 1, each in a quarter of a Vec; the columns of that as it is
+// and times x, x, 0, xx are then summed. For w: with the upstream gradients, a plane in each quarter.
+//
+// x and y count from the centre of the Gaussian's home: the block of the tile that is nearest to its mean. From farther
+// away, small second moments would be differences of large ones.
+constexpr int kSteps = 7;  // from home to a block of the same tile: -3 .. 3 blocks
+constexpr Field kHomeX = kFirstSlot, kHomeY = kSlots;  // in a tile's own copy of a record
+
+struct PixelMoments {
+  alignas(64) float row[kSteps][4][kLanes] = {}, column[kSteps][kLanes] = {};
+  constexpr PixelMoments() {
+    for (int step = 0; step < kSteps; ++step) {
+      for (int i = 0; i < 4; ++i) {
+        const float at = 4 * (step - kSteps / 2) + i - 1.5f;  // x or y
+        const float along_y[4] = {1, at, at * at, 1}, along_x[4] = {at, at, 0, at * at};
+        for (int k = 0; k < 4; ++k) {
+          for (int x = 0; x < 4; ++x) row[step][i][4 * k + x] = along_y[k];
+          column[step][4 * k + i] = along_x[k];
+        }
+      }
+    }
+  }
+};
+constexpr PixelMoments kPixelMoments;
+
+A3D_INLINE int block_along(float distance_px) {
+  return std::min(std::max(static_cast<int>(distance_px * 0.25f), 0), 3);  // whole numbers: no branches to mispredict
+}
+
+// Upstream gradients of a block's sixteen pixels: one Vec per plane, and one per row of pixels with the planes that
+// weights are summed with.
 struct BlockUpstream {
-  Vec v[kPlanes];
-  alignas(64) float at[kPlanes][kLanes];
+  Vec v[kPlanes], row[4];
+  BlockUpstream() = default;
   explicit BlockUpstream(const float* tile_planes, int block) {
     const float* corner = tile_planes + (block >> 2) * 4 * kTile + 4 * (block & 3);
-    for (int plane = 0; plane < kPlanes; ++plane) {
-      v[plane] = load_block(corner + plane * kTilePixels, kTile);
-      store(at[plane], v[plane]);
+    const auto plane = [&](int which) { return corner + which * kTilePixels; };
+    for (int k = 0; k < kPlanes; ++k) v[k] = load_block(plane(k), kTile);
+    for (int y = 0; y < 4; ++y) {
+      const int at = y * kTile;
+      row[y] = from_quarters(plane(kPlaneR) + at, plane(kPlaneG) + at, plane(kPlaneB) + at, plane(kPlaneDepth) + at);
     }
   }
 };
 
-// Sixteen entries on their way from pixels to moments.
-struct Batch {
-  Vec e[kLanes], w[kLanes];
-  alignas(64) uint32_t entry[kLanes];
-  int size = 0;
+// Within each quarter: the sums of a, b, c and c.
+A3D_INLINE Vec quarter_sums(Vec a, Vec b, Vec c) {
+  const Vec ab = quarters_low(a, b) + quarters_high(a, b);  // a0+a2, b0+b2, a1+a3, b1+b3
+  const Vec cc = c + swap_neighbours(c);                    // c0+c1 twice, c2+c3 twice
+  return halves_low(ab, cc) + halves_high(ab, cc);
+}
+
+// kUnroll entries on their way from pixels to sums. They wait in memory while the next ones are worked on: the two have
+// nothing to do with each other, and so hide each other's latencies.
+struct Pending {
+  alignas(64) float e[kUnroll][kLanes], w[kUnroll][kLanes];
+  float* to[kUnroll];                    // the Gaussians' sums: in quarters 1 x r r, y xy g g, yy 0 b b, 1 xx z z
+  const float (*rows[kUnroll])[kLanes];  // of kPixelMoments
+  const float* columns[kUnroll];
+  const BlockUpstream* up;
 };
 
-// Sums of e times 1, x, y, xx, xy, yy over the 4x4 pixels, x and y from the block's centre, by adding what is opposite
-// first. e[4y+x] holds pixel (x, y) of sixteen Gaussians.
-A3D_INLINE void block_moments(const Vec* e, Vec* m) {
-  const Vec near(0.5f), far(1.5f), near2(0.25f), far2(2.25f);
-  Vec sum[4], x[4], xx[4];
+A3D_INLINE void add_pixels(const Pending& p) {
+  Vec of_e[kUnroll], of_w[kUnroll];
+  A3D_UNROLL of_e[j] = load_quarter(p.e[j]) * load(p.rows[j][0]);
+  A3D_UNROLL of_w[j] = load_quarter(p.w[j]) * p.up->row[0];
 #pragma GCC unroll 4
-  for (int y = 0; y < 4; ++y) {
-    const Vec *row = e + 4 * y, outer = row[0] + row[3], inner = row[1] + row[2];
-    sum[y] = outer + inner;
-    x[y] = muladd(far, row[3] - row[0], near * (row[2] - row[1]));
-    xx[y] = muladd(far2, outer, near2 * inner);
+  for (int y = 1; y < 4; ++y) {
+    A3D_UNROLL of_e[j] = muladd(load_quarter(p.e[j] + 4 * y), load(p.rows[j][y]), of_e[j]);
+    A3D_UNROLL of_w[j] = muladd(load_quarter(p.w[j] + 4 * y), p.up->row[y], of_w[j]);
   }
-  m[kSum] = (sum[0] + sum[3]) + (sum[1] + sum[2]);
-  m[kY] = muladd(far, sum[3] - sum[0], near * (sum[2] - sum[1]));
-  m[kYY] = muladd(far2, sum[0] + sum[3], near2 * (sum[1] + sum[2]));
-  m[kX] = (x[0] + x[3]) + (x[1] + x[2]);
-  m[kXY] = muladd(far, x[3] - x[0], near * (x[2] - x[1]));
-  m[kXX] = (xx[0] + xx[3]) + (xx[1] + xx[2]);
+  A3D_UNROLL store(p.to[j], load(p.to[j]) + quarter_sums(of_e[j], of_e[j] * load(p.columns[j]), of_w[j]));
+}
+
+// Nothing, to be added to `nowhere`: what is before the first.
+inline void start(Pending& p, float* nowhere) {
+  static const BlockUpstream none = {};
+  for (int j = 0; j < kUnroll; ++j) {
+    std::fill(p.e[j], p.e[j] + kLanes, 0.f);
+    std::fill(p.w[j], p.w[j] + kLanes, 0.f);
+    p.to[j] = nowhere;
+    p.rows[j] = kPixelMoments.row[0];
+    p.columns[j] = kPixelMoments.column[0];
+  }
+  p.up = &none;
 }
 
 // Moments about a centre that lies at (-ox, -oy) of the present one.
@@ -78,60 +126,59 @@ A3D_INLINE void shift_moments(Vec ox, Vec oy, Vec* m) {
   m[kY] = muladd(oy, m[kSum], m[kY]);
 }
 
-template <bool kWithDepth>
-A3D_INLINE void flush(Batch& batch, const float* records, float* moments, Corner corner, const BlockUpstream& up) {
-  alignas(64) float u[kLanes], v[kLanes];
-  for (int i = 0; i < kLanes; ++i) {
-    if (i >= batch.size) {
-      batch.e[i] = batch.w[i] = Vec(0.f);
-      batch.entry[i] = batch.entry[0];
-    }
-    u[i] = records[static_cast<size_t>(batch.entry[i]) * kRecord + kU];
-    v[i] = records[static_cast<size_t>(batch.entry[i]) * kRecord + kV];
+// The place of a tile's moments for a Gaussian, see state.h.
+A3D_INLINE float* moments_at(const float* record, int tile, int columns, float* moments) {
+  const uint32_t row = tile / columns, column = tile % columns;
+  const uint32_t slot = field_bits(record, kSlot) + row * field_bits(record, kSlotsAcross) + column;
+  return moments + static_cast<size_t>(slot) * kMoments;
+}
+
+// From the sums of up to sixteen Gaussians of a tile to their moments, each written to its own place.
+A3D_INLINE void write_moments(const float* records, const float* sums, int lanes, int tile, int columns,
+                              float* moments) {
+  Vec sum[kLanes];
+  alignas(64) float x[kLanes], y[kLanes];
+  const Corner corner(tile, 0, columns);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    const int from = lane < lanes ? lane : 0;
+    const float* r = records + from * kRecord;
+    sum[lane] = load(sums + from * kRecord);
+    x[lane] = corner.x + 4 * static_cast<int>(field_bits(r, kHomeX)) + 1.5f - r[kU];
+    y[lane] = corner.y + 4 * static_cast<int>(field_bits(r, kHomeY)) + 1.5f - r[kV];
   }
-  Vec m[kLanes];
-  transpose(batch.e);
-  block_moments(batch.e, m);
-  shift_moments(Vec(corner.x + 1.5f) - load(u), Vec(corner.y + 1.5f) - load(v), m);
-  transpose(batch.w);
-  constexpr int kSums = kWithDepth ? 4 : 3;
-  constexpr int kFrom[4] = {kPlaneR, kPlaneG, kPlaneB, kPlaneDepth};
-  Vec even[4] = {Vec(0.f), Vec(0.f), Vec(0.f), Vec(0.f)}, odd[4] = {Vec(0.f), Vec(0.f), Vec(0.f), Vec(0.f)};
-#pragma GCC unroll 8
-  for (int p = 0; p < kLanes; p += 2) {
-#pragma GCC unroll 4
-    for (int k = 0; k < kSums; ++k) {
-      even[k] = muladd(batch.w[p], Vec(up.at[kFrom[k]][p]), even[k]);
-      odd[k] = muladd(batch.w[p + 1], Vec(up.at[kFrom[k]][p + 1]), odd[k]);
-    }
-  }
-  for (int k = 0; k < 4; ++k) m[kRed + k] = even[k] + odd[k];
+  transpose(sum);
+  Vec m[kLanes] = {sum[0], sum[1], sum[4], sum[13], sum[5], sum[8], sum[2], sum[6], sum[10], sum[14]};
   for (int k = kMoments; k < kLanes; ++k) m[k] = Vec(0.f);
+  shift_moments(load(x), load(y), m);
   transpose(m);
-  for (int i = 0; i < batch.size; ++i) {
-    float* to = moments + static_cast<size_t>(batch.entry[i]) * kRecord;
-    store(to, load(to) + m[i]);
+  for (int lane = 0; lane < lanes; ++lane) {
+    store_front<kMoments>(moments_at(records + lane * kRecord, tile, columns, moments), m[lane]);
   }
-  batch.size = 0;
 }
 
 // light: T at the end of each pixel. With g = dL/d(colour, alpha, depth) . (c, 1, z) and u the sum of w g of everything
 // behind: dL/dalpha = T g - u / (1 - alpha).
-template <bool kWithDepth>
-A3D_INLINE void replay_block(const float* records, float* moments, const uint32_t* list, Corner corner, Vec light,
-                             Vec last, int n, const BlockUpstream& up) {
-  const Vec px = load(kPixelX) + Vec(corner.x), py = load(kPixelY) + Vec(corner.y);
-  const Vec faintest(kAlphaMin), fullest(kAlphaMax), one(1.f);
+template <bool kWithDepth, bool kFinished>
+A3D_INLINE void replay_block(const Entries& in, int block, Vec light, Vec last, const BlockUpstream& up, float* sums,
+                             Pending*& now, Pending*& before) {
+  const Vec px = load(kPixelX) + Vec(in.corner.x), py = load(kPixelY) + Vec(in.corner.y);
+  const Vec fullest(kAlphaMax), one(1.f);
   Vec behind(0.f);
-  Batch batch;
-  for (int k = (n - 1) / kUnroll * kUnroll; k >= 0; k -= kUnroll) {
+  const auto* rows = &kPixelMoments.row[kSteps / 2 + block / 4];
+  const auto* columns = &kPixelMoments.column[kSteps / 2 + block % 4];
+  for (int k = (in.count - 1) / kUnroll * kUnroll; k >= 0; k -= kUnroll) {
     const float* r[kUnroll];
     Vec raw[kUnroll], alpha[kUnroll], inverse[kUnroll], g[kUnroll];
-    A3D_UNROLL r[j] = records + static_cast<size_t>(list[k + kUnroll - 1 - j]) * kRecord;
-    alphas(r, px, py, raw);
-    A3D_UNROLL alpha[j] = min(raw[j], fullest);
-    A3D_UNROLL alpha[j] =
-        keep((alpha[j] >= faintest) & (last >= Vec(static_cast<float>(k + kUnroll - 1 - j))), alpha[j]);
+    A3D_UNROLL {
+      const size_t at = static_cast<size_t>(in.list[k + kUnroll - 1 - j]) * kRecord;
+      r[j] = in.records + at;
+      now->to[j] = sums + at;
+      now->rows[j] = *(rows - field_bits(r[j], kHomeY));
+      now->columns[j] = *(columns - field_bits(r[j], kHomeX));
+    }
+    now->up = &up;
+    alphas(r, px, py, raw, alpha);
+    if (kFinished) A3D_UNROLL alpha[j] = keep(last >= Vec(static_cast<float>(k + kUnroll - 1 - j)), alpha[j]);
     A3D_UNROLL inverse[j] = reciprocal(one - alpha[j]);
     A3D_UNROLL g[j] = muladd(Vec(r[j][kB]), up.v[kPlaneB], up.v[kPlaneAlpha]);
     A3D_UNROLL g[j] = muladd(Vec(r[j][kG]), up.v[kPlaneG], g[j]);
@@ -143,42 +190,63 @@ A3D_INLINE void replay_block(const float* records, float* moments, const uint32_
       const Vec d_alpha = light * g[j] - behind * inverse[j];
       behind = muladd(weight, g[j], behind);
       // a clamped alpha does not move
-      batch.e[batch.size + j] = keep(fullest >= raw[j], alpha[j] * d_alpha);
-      batch.w[batch.size + j] = weight;
-      batch.entry[batch.size + j] = list[k + kUnroll - 1 - j];
+      store(now->e[j], keep(fullest >= raw[j], alpha[j] * d_alpha));
+      store(now->w[j], weight);
     }
-    batch.size += kUnroll;
-    if (batch.size == kLanes) flush<kWithDepth>(batch, records, moments, corner, up);
+    add_pixels(*before);
+    std::swap(now, before);
   }
-  if (batch.size) flush<kWithDepth>(batch, records, moments, corner, up);
 }
 
+// Brings the records of a tile side by side, as the forward pass did; the moments of those left out are zero.
+A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScratch& s, float* moments) {
+  gather_records(state, tile, s, [&](const Hit& hit, const float* record) {
+    if (!hit.mask) store_front<kMoments>(moments_at(record, tile, columns, moments), Vec(0.f));
+    return hit.mask;
+  });
+  list_blocks(s);
+  const Corner corner(tile, 0, columns);
+  for (int i = 0; i < s.count; ++i) {
+    float* r = s.records.data() + static_cast<size_t>(i) * kRecord;
+    set_field_bits(r, kHomeX, block_along(r[kU] - corner.x));
+    set_field_bits(r, kHomeY, block_along(r[kV] - corner.y));
+  }
+  const size_t floats = static_cast<size_t>(s.count + 1) * kRecord;
+  float* sums = s.sums.need(floats);
+  std::fill(sums, sums + floats, 0.f);
+}
+
+// Writes the moments of each of the tile's Gaussians to its place (see state.h) in `moments`.
 template <bool kWithDepth>
 inline void replay_tile(int tile, const Grid& grid, const State& state, const UpstreamPlanes& upstream, TileScratch& s,
-                        float* moments_out) {
-  const int64_t first = state.tile_start[tile];
-  const int n = static_cast<int>(state.tile_start[tile + 1] - first);
-  if (!n) return;
-  gather_records(state, first, n, s);
-  uint32_t* masks = s.masks.need(n + kLanes);
-  for (int i = 0; i < n; ++i) masks[i] = state.hits[first + i].mask;
-  list_blocks(n, s);
-  float* moments = s.moments.need(static_cast<size_t>(n + 1) * kRecord);
-  std::fill(moments, moments + static_cast<size_t>(n + 1) * kRecord, 0.f);
+                        float* moments) {
+  if (state.tile_start[tile] == state.tile_start[tile + 1]) return;
   alignas(64) float planes[kPlanes * kTilePixels];
   read_tile(upstream, tile, grid, planes);
+  gather_again(state, tile, grid.columns, s, moments);
+  Pending pending[2], *now = pending, *before = pending + 1;
+  start(*before, s.sums.data() + static_cast<size_t>(s.count) * kRecord);
+  alignas(64) BlockUpstream ups[2];
+  int used = 0;
   for (int block = 0; block < kBlocks; ++block) {
+    if (!s.lengths[block]) continue;
     const size_t pixel = (static_cast<size_t>(tile) * kBlocks + block) * kLanes;
     const float* last = state.last + pixel;
-    const int drawn = static_cast<int>(*std::max_element(last, last + kLanes)) + 1;
-    if (!drawn) continue;
-    const BlockUpstream up(planes, block);
-    replay_block<kWithDepth>(s.records.data(), moments, s.list(block), Corner(tile, block, grid.columns),
-                             load(state.light + pixel), load(last), drawn, up);
+    const Vec light = abs(load(state.light + pixel));
+    BlockUpstream& up = ups[used++ % 2];
+    up = BlockUpstream(planes, block);
+    Entries in{s.records.data(), s.list(block), s.lengths[block], Corner(tile, block, grid.columns)};
+    if (state.light[pixel] < 0) {
+      in.count = std::min(in.count, static_cast<int>(*std::max_element(last, last + kLanes)) + 1);
+      replay_block<kWithDepth, true>(in, block, light, load(last), up, s.sums.data(), now, before);
+    } else {
+      replay_block<kWithDepth, false>(in, block, light, light, up, s.sums.data(), now, before);
+    }
   }
-  for (int i = 0; i < n; ++i) {
-    float* to = moments_out + static_cast<size_t>(state.hits[first + i].gaussian) * kRecord;
-    store(to, load(to) + load(moments + static_cast<size_t>(i) * kRecord));
+  add_pixels(*before);
+  for (int i = 0; i < s.count; i += kLanes) {
+    write_moments(s.records.data() + static_cast<size_t>(i) * kRecord, s.sums.data() + static_cast<size_t>(i) * kRecord,
+                  std::min(kLanes, s.count - i), tile, grid.columns, moments);
   }
 }
 

@@ -147,19 +147,21 @@ def test_many_layers_end_at_the_stop(isa: str) -> None:
         assert relative(gradient, truth) < 5e-5, name
 
 
-@pytest.mark.parametrize("threads", [1, 2, 5])
-def test_threads_do_not_change_the_picture(kernels: None, threads: int) -> None:
-    scene, seeds = cloud(800, 90, 70), upstream(cloud(1, 90, 70))
+@pytest.mark.parametrize("threads", [1, 2, 3, 5])
+def test_every_run_gives_the_same_bits(isa: str, threads: int) -> None:
+    """Pictures and gradients, whatever the number of threads and whichever of them is faster."""
+    scene, seeds = cloud(800, 90, 70, spread=1.5), upstream(cloud(1, 90, 70))
     before = _native.threads()
     alone, alone_gradients = pictures_and_gradients(scene, "native", seeds)
     try:
         _native.set_threads(threads)
         assert _native.threads() == threads
-        drawn, gradients = pictures_and_gradients(scene, "native", seeds)
+        for _ in range(10):
+            drawn, gradients = pictures_and_gradients(scene, "native", seeds)
+            assert all(torch.equal(a, b) for a, b in zip(drawn, alone, strict=True))
+            assert all(torch.equal(a, b) for a, b in zip(gradients, alone_gradients, strict=True))
     finally:
         _native.set_threads(before)
-    assert all(torch.equal(a, b) for a, b in zip(drawn, alone, strict=True))
-    assert all(relative(a, b) < 1e-6 for a, b in zip(gradients, alone_gradients, strict=True))
 
 
 def test_two_forwards_then_two_backwards(kernels: None) -> None:
@@ -168,7 +170,7 @@ def test_two_forwards_then_two_backwards(kernels: None) -> None:
     late = [torch.autograd.grad(total, scene.tensors()) for total, scene in zip(totals, scenes, strict=True)][::-1]
     for scene, gradients in zip(reversed(scenes), late, strict=True):
         at_once = torch.autograd.grad(sum(p.square().sum() for p in scene.draw("native")), scene.tensors())
-        assert all(relative(a, b) < 1e-6 for a, b in zip(gradients, at_once, strict=True))
+        assert all(torch.equal(a, b) for a, b in zip(gradients, at_once, strict=True))
 
 
 def test_callers_on_several_threads(kernels: None) -> None:
@@ -180,8 +182,8 @@ def test_callers_on_several_threads(kernels: None) -> None:
         for _ in range(10):
             drawn, gradients = pictures_and_gradients(scenes[index], "native", upstream(scenes[index]))
             same = all(torch.equal(a, b) for a, b in zip(drawn, truths[index][0], strict=True))
-            near = all(relative(a, b) < 1e-6 for a, b in zip(gradients, truths[index][1], strict=True))
-            if not (same and near):
+            same &= all(torch.equal(a, b) for a, b in zip(gradients, truths[index][1], strict=True))
+            if not same:
                 wrong.append(index)
 
     workers = [threading.Thread(target=work, args=(index,)) for index in range(6)]
