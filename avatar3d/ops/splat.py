@@ -30,6 +30,8 @@ def splat(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Draw Gaussians; differentiable in everything but K.
 
+    On the CPU pictures and gradients are the same bits on every run and with any number of threads.
+
     Any tensor may have one more dimension in front, B images: the result has it then too, and what has none is shared
     by all images. On a GPU a batch is one set of launches, on a CPU one image after another.
 
