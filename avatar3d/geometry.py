@@ -6,8 +6,20 @@ Every function takes batches in front ([...]) and is differentiable.
 
 from __future__ import annotations
 
+from typing import Literal
+
 import torch
 from torch import Tensor
+
+Convention = Literal["opencv", "colmap", "opengl", "nerfstudio", "pytorch3d"]
+# camera axes of others from ours (x right, y down, z forward): signs of x, y, z
+_CAMERA_AXES: dict[Convention, tuple[float, float, float]] = {
+    "opencv": (1, 1, 1),
+    "colmap": (1, 1, 1),
+    "opengl": (1, -1, -1),  # x right, y up, z backward
+    "nerfstudio": (1, -1, -1),
+    "pytorch3d": (-1, -1, 1),  # x left, y up, z forward
+}
 
 
 def normalise(v: Tensor, eps: float = 1e-12) -> Tensor:
@@ -130,3 +142,31 @@ def project(points_cam: Tensor, K: Tensor) -> Tensor:
 def intrinsics(focal_px: float, width: int, height: int) -> Tensor:
     """K [3,3] of a camera with square pixels whose axis passes through the middle of the picture."""
     return torch.tensor([[focal_px, 0.0, width / 2], [0.0, focal_px, height / 2], [0.0, 0.0, 1.0]])
+
+
+def camera_to(convention: Convention, cam_from_world: Tensor) -> Tensor:
+    """A camera's matrix [...,4,4] as another program stores it; the world's axes stay as they are.
+
+    "opencv" and "colmap": cam_from_world, axes x right, y down, z forward. "opengl": the view matrix, x right, y up,
+    z backward. "nerfstudio" (also AD-NeRF's and instant-ngp's transforms.json): world_from_cam with OpenGL's axes.
+    "pytorch3d": the matrix of `get_world_to_view_transform`, which stands to the right of row vectors, x left, y up.
+    """
+    moved = _axes(convention, cam_from_world) @ cam_from_world
+    if convention == "nerfstudio":
+        return torch.linalg.inv(moved)
+    return moved.mT if convention == "pytorch3d" else moved
+
+
+def camera_from(convention: Convention, stored: Tensor) -> Tensor:
+    """Our cam_from_world [...,4,4] from what another program stores: the inverse of `camera_to`."""
+    if convention == "nerfstudio":
+        stored = torch.linalg.inv(stored)
+    if convention == "pytorch3d":
+        stored = stored.mT
+    return _axes(convention, stored) @ stored
+
+
+def _axes(convention: Convention, like: Tensor) -> Tensor:
+    if convention not in _CAMERA_AXES:
+        raise ValueError(f"convention: expected one of {', '.join(_CAMERA_AXES)}, got {convention!r}")
+    return torch.diag(like.new_tensor([*_CAMERA_AXES[convention], 1.0]))

@@ -92,3 +92,33 @@ def test_a_turn_about_a_point_leaves_it_there() -> None:
     turn = g.turn_about(g.matrix_from_quat(quats(1)[0]), pivot)
     torch.testing.assert_close(turn @ torch.cat([pivot, torch.ones(1)]), torch.cat([pivot, torch.ones(1)]))
     torch.testing.assert_close(turn[:3, :3], g.matrix_from_quat(quats(1)[0]))
+
+
+def seen_by(convention: str, stored: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Pixels [N,2] as each program's own manual projects them, for f = 500 px, c = (320, 240) px."""
+    rows = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], 1)
+    if convention == "pytorch3d":  # row vectors from the left; x to the left, y up
+        x, y, z = (rows @ stored)[:, :3].unbind(1)
+        return torch.stack([320 - 500 * x / z, 240 - 500 * y / z], 1)
+    view = torch.linalg.inv(stored) if convention == "nerfstudio" else stored
+    x, y, z = (view @ rows.T)[:3].unbind(0)
+    if convention in ("opencv", "colmap"):
+        return torch.stack([500 * x / z + 320, 500 * y / z + 240], 1)
+    return torch.stack([-500 * x / z + 320, 500 * y / z + 240], 1)  # looks along -z, y up
+
+
+@pytest.mark.parametrize("convention", ["opencv", "colmap", "opengl", "nerfstudio", "pytorch3d"])
+def test_a_camera_sees_the_same_in_every_convention(convention: g.Convention) -> None:
+    pose = poses(1)[0]
+    ahead = torch.rand(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    points = g.apply_pose(g.invert(pose), ahead + torch.tensor([-0.5, -0.5, 2.0]))
+    cam_from_world = g.matrix_from_pose(pose)
+    stored = g.camera_to(convention, cam_from_world)
+    ours = seen_by("opencv", cam_from_world, points)
+    torch.testing.assert_close(seen_by(convention, stored, points), ours, atol=1e-9, rtol=0)
+    torch.testing.assert_close(g.camera_from(convention, stored), cam_from_world, atol=1e-12, rtol=0)
+
+
+def test_an_unknown_convention_is_named() -> None:
+    with pytest.raises(ValueError, match="blender"):
+        g.camera_to("blender", torch.eye(4))  # type: ignore[arg-type]

@@ -203,6 +203,24 @@ class Eval(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write a prepared capture for other programs: nerfstudio's transforms.json, images and masks."""
+
+    work: Positional[Annotated[Path, arg(metavar="DIR")]]
+    """The work folder that `prepare` or `create` wrote."""
+    out: OutFolder
+    """A new folder; the head stands still in it and the camera moves."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import export
+        from avatar3d.store import Work
+
+        figures = export.export(Work(self.work), self.out, out.watch)
+        out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class Bench(Verb):
     """Time the renderer on this machine, beside its plain torch reference."""
 
@@ -332,6 +350,7 @@ VERBS: dict[str, type[Verb]] = {
     "train": Train,
     "talk": Talk,
     "eval": Eval,
+    "export": Export,
     "bench": Bench,
     "demo": Demo,
     "info": Info,

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from html import escape
 from pathlib import Path
 from typing import Any
@@ -12,10 +13,15 @@ import pytest
 from PIL import Image
 
 from avatar3d import media
+from avatar3d.data_prep.quality import picture_of
+from avatar3d.errors import InputError
+from avatar3d.face.rig import rig_vertices
 from avatar3d.recipes import demo as recipe
 from avatar3d.recipes.check import check
 from avatar3d.recipes.check import report as check_report
 from avatar3d.recipes.demo import DemoFiles, DemoSettings, demo, report
+from avatar3d.recipes.export import export
+from avatar3d.store import load_capture, load_track
 
 SETTINGS = DemoSettings(seconds=6, size=128, speech_s=2.0, budget_s=2)
 
@@ -59,3 +65,24 @@ def test_its_film_is_checked_on_what_create_has_done(made: tuple[DemoFiles, dict
     page = Path(figures["page"]).read_text(encoding="utf-8")
     assert [row["value"] for row in found.values() if escape(row["value"]) not in page] == []
     assert "film closer" in check_report(figures)  # 128 px
+
+
+def test_its_capture_is_exported_so_that_other_programs_see_the_same(
+    made: tuple[DemoFiles, dict[str, Any]], tmp_path: Path
+) -> None:
+    work, out = made[0].work, tmp_path / "nerfstudio"
+    figures = export(work, out)
+    about = json.loads((out / "transforms.json").read_text())
+    track = load_track(work)
+    assert figures["frames"] == len(about["frames"]) == len(about["train_filenames"]) + len(about["val_filenames"])
+    frame = int(Path(about["frames"][-1]["file_path"]).stem)
+    with Image.open(out / about["frames"][-1]["file_path"]) as picture:
+        assert np.array_equal(np.asarray(picture), load_capture(work).frames[frame])
+    # where nerfstudio puts the head's points: axes of OpenGL, world_from_cam
+    points = rig_vertices(track.neutral, track.basis, track.motion.expression[frame : frame + 1])[0].astype(np.float64)
+    view = np.linalg.inv(np.array(about["frames"][-1]["transform_matrix"]))
+    x, y, z = view[:3, :3] @ points.T + view[:3, 3:]
+    seen = np.stack([about["cx"] - about["fl_x"] * x / z, about["cy"] + about["fl_y"] * y / z], 1)
+    assert np.abs(seen - picture_of(track)[frame]).max() < 1e-3  # px; the track is kept in float32
+    with pytest.raises(InputError, match="in use"):
+        export(work, out)
