@@ -17,11 +17,12 @@ from torch import Tensor
 
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._pose_rows import PoseRows
-from avatar3d.avatar.linear import PER_GAUSSIAN, LinearHead, body_pose, moved_pose
+from avatar3d.avatar._turned import turned
+from avatar3d.avatar.linear import PER_GAUSSIAN, LinearHead
 from avatar3d.contracts import Draw
 from avatar3d.density import copy_moments, plan_relocation, relocate
 from avatar3d.ops.blend import adam_rank1, blend
-from avatar3d.ops.ssim import image_loss
+from avatar3d.ops.picture import picture_loss
 from avatar3d.records import Camera, Capture, Image, Stage, Track
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures [3,h,w] 0..1, drawn and real -> scalar
@@ -87,6 +88,9 @@ class LinearFit:
         self.chances = rarity(track, self.frames.usable)
         self.units = torch.tensor(_TABLE_UNITS)
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in _RATES}
+        # planar in memory, as the loss reads it and the fused Adam writes it
+        planar = head.parts["background"].detach().permute(2, 0, 1).clone(memory_format=torch.contiguous_format)
+        self.learned["background"] = planar.permute(1, 2, 0).requires_grad_()
         # the optimiser of `fit` only schedules the tables' rate: their update is made here, without a stored gradient
         self.learned["tables"] = (head.parts["tables"] / self.units).requires_grad_()
         self.moments = {key: torch.zeros_like(head.parts["tables"]) for key in ("exp_avg", "exp_avg_sq")}
@@ -109,10 +113,10 @@ class LinearFit:
         self.corrections.begin(frame)
         image = self._drawn(self.codes[frame], frame, self.corrections.row, level)
         target, weight = self.frames.target(frame, level), self.frames.weight(frame, level)
-        drawn = self._over(image, level)
-        terms = {"picture": image_loss(drawn, target, weight, _SSIM_SHARE)}
+        rgb, background = image.rgb.permute(2, 0, 1), self._background(level)
+        terms = {"picture": picture_loss(rgb, image.alpha, background, target, weight, _SSIM_SHARE)}
         if "perceptual" in stage.weights:
-            terms["perceptual"] = self._perceptual(drawn, target, frame, level, step)
+            terms["perceptual"] = self._perceptual(image, target, frame, level, step)
         if "alpha" in stage.weights:
             terms["alpha"] = self.frames.alpha_error(image.alpha, frame, level)
         return terms
@@ -231,29 +235,29 @@ class LinearFit:
         blended.requires_grad_(torch.is_grad_enabled())
         self._blended = codes, blended
         offsets = blended * self.units
-        head = moved_pose(self.poses[frame], correction[:6])
+        head = turned(self.poses[frame], correction[:6])
         deviation = self.features[frame] @ self.learned["body_map"] + correction[6:]
-        body = body_pose(deviation, self.head.parts["rest_pose"])
+        body = turned(self.head.parts["rest_pose"], deviation)
         return self.draw(self.head.assemble(offsets, head, body), self._camera(level))
 
-    def _over(self, image: Image, level: int) -> Tensor:
-        """[3,H,W]: the picture over the learned background."""
+    def _background(self, level: int) -> Tensor:
+        """[3,H,W], the learned one."""
         background = self.learned["background"].permute(2, 0, 1)
-        if level:
-            background = torch.nn.functional.avg_pool2d(background[None], 2**level)[0]
-        return image.rgb.permute(2, 0, 1) + (1 - image.alpha) * background
+        return torch.nn.functional.avg_pool2d(background[None], 2**level)[0] if level else background
 
     def _rendered(self, frame: int) -> Tensor:
         """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own."""
         correction = torch.zeros(12)
         correction[6:] = self.features[frame] @ (self._folded_body_map() - self.learned["body_map"])
-        return self._over(self._drawn(self.codes[frame], frame, correction, 0), 0)
+        return _over(self._drawn(self.codes[frame], frame, correction, 0), self._background(0))
 
-    def _perceptual(self, drawn: Tensor, target: Tensor, frame: int, level: int, step: int) -> Tensor:
+    def _perceptual(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> Tensor:
         if self.perceptual is None or step % self.settings.patch_every:
-            return drawn.new_zeros(())
+            return target.new_zeros(())
         rows, columns = self.frames.patch(frame, level, self.settings.patch_px)
-        return self.perceptual(drawn[:, rows, columns], target[:, rows, columns])
+        patch = Image(image.rgb[rows, columns], image.alpha[rows, columns], image.depth)
+        drawn = _over(patch, self._background(level)[:, rows, columns])
+        return self.perceptual(drawn, target[:, rows, columns])
 
     def _update_tables(self, rate: float) -> None:
         if self._blended is None or (gradient := self._blended[1].grad) is None:
@@ -275,6 +279,11 @@ class LinearFit:
         copy_moments(self.moments, plan, axis=1)
         self.unseen[plan.dead] = False
         self.demand.zero_()
+
+
+def _over(image: Image, background: Tensor) -> Tensor:
+    """[3,H,W]: a picture over a background [3,H,W]."""
+    return image.rgb.permute(2, 0, 1) + (1 - image.alpha) * background
 
 
 def _psnr(squared_error: Tensor) -> float:

@@ -183,11 +183,6 @@ def body_pose(deviation: Tensor, rest: Tensor) -> Tensor:
     return torch.cat([turned, rest[4:] + deviation[..., 3:]], -1)
 
 
-def moved_pose(pose: Tensor, deviation: Tensor) -> Tensor:
-    """A pose [7] turned about its own origin and shifted by [6]: rotation vector, translation."""
-    return torch.cat([quat_multiply(quat_from_rotvec(deviation[:3]), pose[:4]), pose[4:] + deviation[3:]], -1)
-
-
 def _start(points: Scatter, codes: int) -> dict[str, Tensor]:
     """What is learned, before training."""
     count, expression = len(points), len(points.tables)

@@ -44,7 +44,7 @@ A3D_SSIM_MATHS Similarity<T> similarity(const Blurred<T>& b) {
   const T means = b.x * b.y, mean_squares = muladd(b.x, b.x, b.y * b.y);
   const T a1 = muladd(two, means, c1), a2 = muladd(two, b.product - means, c2);
   const T b1 = mean_squares + c1, b2 = b.squares - mean_squares + c2;
-  const T inv_b1 = T(1.f) / b1, inv_b2 = T(1.f) / b2, inverse = inv_b1 * inv_b2;
+  const T inverse = T(1.f) / (b1 * b2), inv_b1 = b2 * inverse, inv_b2 = b1 * inverse;  // divisions are dear
   const T value = a1 * a2 * inverse;
   const T by_x = two * muladd(b.y * (a2 - a1), inverse, b.x * value * (inv_b2 - inv_b1));
   return {value, by_x, -(value * inv_b2), two * a1 * inverse};

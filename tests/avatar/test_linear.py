@@ -10,7 +10,8 @@ import pytest
 import torch
 from made_up import SETTINGS, MadeUp
 
-from avatar3d.avatar.linear import CODE_LIMIT, LinearHead, moved_pose
+from avatar3d.avatar._turned import turned
+from avatar3d.avatar.linear import CODE_LIMIT, LinearHead
 from avatar3d.choose import choose
 from avatar3d.contracts import Head
 from avatar3d.errors import InputError
@@ -122,9 +123,9 @@ def test_colours_stay_within_what_a_picture_can_show(made_up: MadeUp) -> None:
     assert colours.max() <= 1
 
 
-def test_moved_pose_turns_about_the_frames_own_origin() -> None:
+def test_a_pose_turns_about_the_frames_own_origin() -> None:
     pose = torch.tensor([1.0, 0, 0, 0, 1, 2, 3])
-    moved = moved_pose(pose, torch.tensor([0, 0, np.pi / 2, 0.5, 0, 0], dtype=torch.float32))
+    moved = turned(pose, torch.tensor([0, 0, np.pi / 2, 0.5, 0, 0], dtype=torch.float32))
     origin, right = apply_pose(moved, torch.tensor([[0.0, 0, 0], [1, 0, 0]]))
     assert torch.allclose(origin, torch.tensor([1.5, 2, 3]), atol=1e-6)
     assert torch.allclose(right - origin, torch.tensor([0.0, 1, 0]), atol=1e-6)

@@ -1,0 +1,24 @@
+# SPDX-License-Identifier: Apache-2.0
+from __future__ import annotations
+
+import pytest
+import torch
+
+from avatar3d.avatar._turned import turned
+from avatar3d.avatar.linear import body_pose
+
+
+@pytest.mark.parametrize("size", [0.0, 1e-6, 9e-3, 1.1e-2, 0.3, 3.0])
+def test_it_is_body_pose_with_its_gradient(size: float) -> None:
+    g = torch.Generator().manual_seed(1)
+    pose = torch.randn(7, generator=g, dtype=torch.float64)
+    deviation = torch.randn(6, generator=g, dtype=torch.float64)
+    deviation[:3] *= size / deviation[:3].norm()
+    upstream = torch.randn(7, generator=g, dtype=torch.float64)
+    found = []
+    for move in (turned, lambda rest, deviation: body_pose(deviation, rest)):
+        leaves = [tensor.clone().requires_grad_() for tensor in (pose, deviation)]
+        out = move(*leaves)
+        found.append((out, *torch.autograd.grad(out, leaves, upstream)))
+    for ours, theirs in zip(*found, strict=True):
+        assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-9)
