@@ -1,13 +1,18 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What tests share: the face model's file, and real footage where the environment names it."""
+"""What tests share: CUDA bodies without a GPU, the face model's file, and real footage where it is."""
 
 from __future__ import annotations
 
+import ctypes
 import os
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 import torch
+from shim_build import shim_library
+
+from avatar3d.ops import _native
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -35,3 +40,28 @@ def face_task() -> Path:
 def captures() -> Path:
     """The folder of real captures (tests that use it are marked `footage`)."""
     return Path(os.environ["AVATAR3D_CAPTURES"])
+
+
+@pytest.fixture(scope="session")
+def shim(pytestconfig: pytest.Config) -> ctypes.CDLL:
+    """The CUDA library on the CPU."""
+    assert pytestconfig.cache is not None
+    return _native._typed(ctypes.CDLL(str(shim_library(Path(pytestconfig.cache.mkdir("cuda_shim"))))))
+
+
+@pytest.fixture(params=["shim", pytest.param("cuda", marks=pytest.mark.gpu)])
+def cuda(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> Iterator[torch.device]:
+    """The device whose tensors go through the CUDA bodies: a real one, or the CPU with the stand-in for CUDA."""
+    if request.param == "cuda":
+        if _native.why_not("cuda"):
+            pytest.skip(f"no CUDA kernels here: {_native.why_not('cuda')}")
+        yield torch.device("cuda")
+        return
+    library = request.getfixturevalue("shim")
+    library.avatar3d_shim_seed(1)
+    monkeypatch.setattr(_native, "body", lambda _device: "cuda")
+    monkeypatch.setattr(_native, "_loaded", lambda _kind: _native._Loaded(library, "shim", ""))
+    _native._lacking.cache_clear()
+    yield torch.device("cpu")
+    monkeypatch.undo()
+    _native._lacking.cache_clear()

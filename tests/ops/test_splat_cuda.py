@@ -218,3 +218,30 @@ def test_a_launch_that_fails_says_why(cuda: torch.device) -> None:
         _native.checked(2, "splat")
     with pytest.raises(ValueError, match=r"means is torch\.float64"):
         replace(scene, means=scene.means.double()).draw("native")
+
+
+@pytest.mark.gpu
+def test_a_step_is_captured_in_a_graph() -> None:
+    """Nothing in a step waits for the device, so all of it can be recorded and run again on new numbers."""
+    scene = on(torch.device("cuda"), cloud(300, 64, 48)).trainable()
+    room = TileRoom(20_000)
+
+    def step() -> list[Tensor]:
+        pictures = splat(*scene.tensors(), scene.K, 64, 48, path="native", room=room)
+        total = sum(picture.square().sum() for picture in pictures)
+        return [*pictures, *torch.autograd.grad(total, scene.tensors())]
+
+    warm = torch.cuda.Stream()
+    with torch.cuda.stream(warm):
+        for _ in range(3):
+            step()
+    torch.cuda.synchronize()
+    graph = torch.cuda.CUDAGraph()
+    with torch.cuda.graph(graph):
+        recorded = step()
+    with torch.no_grad():
+        scene.means.add_(0.05)
+    graph.replay()
+    room.check()
+    for found, truth in zip(recorded, step(), strict=True):
+        assert relative(found, truth) < 1e-5
