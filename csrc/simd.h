@@ -7,6 +7,7 @@
 // Mask: & | and-not, bits, any.
 #pragma once
 
+#include <algorithm>
 #include <cstddef>
 #include <cstdint>
 
@@ -91,14 +92,54 @@ A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size
 }
 #endif
 
-// `count` (1..16) rows of `columns` floats, read as one Vec per column; missing rows repeat the last one.
-A3D_INLINE void load_columns(const float* rows, int columns, int count, Vec* out) {
-  alignas(64) float staged[4][kLanes];
+// Sixteen rows of kWidth numbers, read as or written from one Vec per column.
+#ifndef A3D_COLUMNS
+template <int kWidth>
+A3D_INLINE void columns_from_rows(const float* rows, Vec* out) {
+  alignas(64) float staged[kWidth][kLanes];
   for (int lane = 0; lane < kLanes; ++lane) {
-    const float* row = rows + static_cast<size_t>(lane < count ? lane : count - 1) * columns;
-    for (int k = 0; k < columns; ++k) staged[k][lane] = row[k];
+    for (int k = 0; k < kWidth; ++k) staged[k][lane] = rows[lane * kWidth + k];
   }
-  for (int k = 0; k < columns; ++k) out[k] = load(staged[k]);
+  for (int k = 0; k < kWidth; ++k) out[k] = load(staged[k]);
+}
+template <int kWidth>
+A3D_INLINE void rows_from_columns(const Vec* columns, float* rows) {
+  alignas(64) float staged[kWidth][kLanes];
+  for (int k = 0; k < kWidth; ++k) store(staged[k], columns[k]);
+  for (int lane = 0; lane < kLanes; ++lane) {
+    for (int k = 0; k < kWidth; ++k) rows[lane * kWidth + k] = staged[k][lane];
+  }
+}
+#endif
+
+// `count` (1..16) rows of kWidth (1, 3, 4) numbers, read as one Vec per column; missing rows repeat the last one.
+template <int kWidth>
+A3D_INLINE void load_columns(const float* rows, int count, Vec* out) {
+  alignas(64) float whole[kWidth * kLanes];
+  if (count < kLanes) {
+    for (int i = 0; i < kWidth * kLanes; ++i) {
+      whole[i] = rows[std::min(i / kWidth, count - 1) * kWidth + i % kWidth];
+    }
+    rows = whole;
+  }
+  if constexpr (kWidth == 1) {
+    *out = load(rows);
+  } else {
+    columns_from_rows<kWidth>(rows, out);
+  }
+}
+
+// The first `count` rows, from one Vec per column.
+template <int kWidth>
+A3D_INLINE void store_columns(const Vec* columns, int count, float* rows) {
+  alignas(64) float whole[kWidth * kLanes];
+  float* to = count < kLanes ? whole : rows;
+  if constexpr (kWidth == 1) {
+    store(to, *columns);
+  } else {
+    rows_from_columns<kWidth>(columns, to);
+  }
+  if (count < kLanes) std::copy(whole, whole + count * kWidth, rows);
 }
 
 }  // namespace simd

@@ -130,5 +130,35 @@ A3D_INLINE void transpose(Vec* r) {
   }
 }
 
+// Row m: the places of the bits of m, in order; the rest is anything.
+struct PlacesOfBits {
+  alignas(64) uint8_t at[256][8] = {};
+  constexpr PlacesOfBits() {
+    for (int m = 0; m < 256; ++m) {
+      for (int bit = 0, n = 0; bit < 8; ++bit) {
+        if (m >> bit & 1) at[m][n++] = static_cast<uint8_t>(bit);
+      }
+    }
+  }
+};
+constexpr PlacesOfBits kPlacesOfBits;
+
+#define A3D_LISTS_BY_BIT  // see simd.h
+A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size_t stride, int* lengths) {
+  int length[16] = {};
+  for (int first = 0; first < n; first += 8) {
+    const __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(masks + first)), base = _mm256_set1_epi32(first);
+#pragma GCC unroll 16
+    for (int b = 0; b < 16; ++b) {
+      const auto has = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32(m, 31 - b))));
+      const __m128i places = _mm_loadl_epi64(reinterpret_cast<const __m128i*>(kPlacesOfBits.at[has]));
+      _mm256_storeu_si256(reinterpret_cast<__m256i*>(lists + b * stride + length[b]),
+                          _mm256_add_epi32(base, _mm256_cvtepu8_epi32(places)));
+      length[b] += __builtin_popcount(has);
+    }
+  }
+  for (int b = 0; b < 16; ++b) lengths[b] = length[b];
+}
+
 }  // namespace simd
 }  // namespace avatar3d

@@ -113,6 +113,41 @@ A3D_INLINE void transpose(Vec* r) {
   }
 }
 
+#define A3D_COLUMNS  // see simd.h
+template <int kWidth>
+A3D_INLINE void columns_from_rows(const float* rows, Vec* out) {
+  static_assert(kWidth == 3 || kWidth == 4);
+  __m512 r[kWidth];
+  for (int k = 0; k < kWidth; ++k) r[k] = _mm512_loadu_ps(rows + k * kLanes);
+  const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);
+#pragma GCC unroll 4
+  for (int k = 0; k < kWidth; ++k) {
+    const __m512i at = _mm512_add_epi32(_mm512_mullo_epi32(lane, _mm512_set1_epi32(kWidth)), _mm512_set1_epi32(k));
+    const __mmask16 behind = _mm512_cmpge_epi32_mask(at, _mm512_set1_epi32(2 * kLanes));
+    const __m512 low = _mm512_permutex2var_ps(r[0], at, r[1]);
+    const __m512 high = _mm512_permutex2var_ps(r[2], at, r[kWidth - 1]);
+    out[k] = _mm512_mask_mov_ps(low, behind, high);
+  }
+}
+template <int kWidth>
+A3D_INLINE void rows_from_columns(const Vec* columns, float* rows) {
+  static_assert(kWidth == 3 || kWidth == 4);
+#pragma GCC unroll 4
+  for (int k = 0; k < kWidth; ++k) {
+    alignas(64) int32_t from[kLanes];
+    __mmask16 behind = 0;
+    for (int i = 0; i < kLanes; ++i) {
+      const int at = k * kLanes + i, column = at % kWidth;
+      from[i] = at / kWidth + (column % 2 ? kLanes : 0);
+      behind |= (column >= 2) << i;
+    }
+    const __m512i index = _mm512_load_si512(from);
+    const __m512 low = _mm512_permutex2var_ps(columns[0].v, index, columns[1].v);
+    const __m512 high = _mm512_permutex2var_ps(columns[2].v, index, columns[kWidth - 1].v);
+    _mm512_storeu_ps(rows + k * kLanes, _mm512_mask_mov_ps(low, behind, high));
+  }
+}
+
 #define A3D_LISTS_BY_BIT  // see simd.h
 A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size_t stride, int* lengths) {
   const __m512i lane = _mm512_set_epi32(15, 14, 13, 12, 11, 10, 9, 8, 7, 6, 5, 4, 3, 2, 1, 0);

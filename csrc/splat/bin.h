@@ -23,14 +23,24 @@ struct Box {
   int left, right, top, bottom;  // tiles, right and bottom excluded
 };
 
-struct Binning {
-  Buffer<Box> boxes;                     // per Gaussian; empty where it is not drawn
-  Buffer<uint32_t> keys[2], order[2];    // visible Gaussians, being sorted
-  Buffer<int64_t> cursor;                // [parts,stride] counts, then places
-  int64_t visible = 0;
+// What kGroup Gaussians in a row come to.
+struct GroupTotals {
+  int64_t hits = 0, visible = 0;
+  uint32_t nearest = ~0u, farthest = 0;  // keys
 };
 
-constexpr int kProjectChunk = 64;  // blocks of 16 Gaussians in one piece of work
+struct Binning {
+  Buffer<Box> boxes;                     // per Gaussian; empty where it is not drawn
+  Buffer<GroupTotals> totals;            // per group
+  Buffer<uint64_t> order[2];             // depth and number of Gaussians being sorted, those that are not drawn last
+  Buffer<uint32_t> cursor;               // [parts,stride] counts, then places
+  int64_t visible = 0, hits = 0;
+  uint32_t nearest = ~0u, farthest = 0;
+
+  uint32_t sorted(int64_t i) const { return static_cast<uint32_t>(order[0].data()[i]); }
+};
+
+constexpr uint32_t kKeyOfNothing = 0x7f800000;  // infinity
 
 A3D_INLINE Mask small_enough(Vec x) { return Vec(kLargest) >= abs(x); }  // false for NaN
 
@@ -56,84 +66,98 @@ A3D_INLINE void write_records(const Projected<Vec>& p, Vec opacity, const Vec* c
   for (int lane = 0; lane < lanes; ++lane) store(records + lane * kRecord, out[lane]);
 }
 
-// The tiles with a pixel centre within reach.
-A3D_INLINE void write_boxes(const Projected<Vec>& p, Mask drawn, const Vec* reach, const Grid& grid, int lanes,
-                            Box* boxes) {
+// The tiles with a pixel centre within reach, one row of `edges` per lane: left, right, top, bottom.
+A3D_INLINE void reached_tiles(const Projected<Vec>& p, Mask drawn, const Vec* reach, const Grid& grid,
+                              float (*edges)[kLanes]) {
   const Vec per_tile(1.f / kTile), half(0.5f), one(1.f), zero(0.f);
   const Vec columns(static_cast<float>(grid.columns)), rows(static_cast<float>(grid.rows));
-  alignas(64) float edge[4][kLanes];
-  store(edge[0], keep(drawn, clamp((p.u - reach[0] - half) * per_tile, zero, columns)));
-  store(edge[1], keep(drawn, clamp((p.u + reach[0] - half) * per_tile + one, zero, columns)));
-  store(edge[2], keep(drawn, clamp((p.v - reach[1] - half) * per_tile, zero, rows)));
-  store(edge[3], keep(drawn, clamp((p.v + reach[1] - half) * per_tile + one, zero, rows)));
+  store(edges[0], keep(drawn, clamp((p.u - reach[0] - half) * per_tile, zero, columns)));
+  store(edges[1], keep(drawn, clamp((p.u + reach[0] - half) * per_tile + one, zero, columns)));
+  store(edges[2], keep(drawn, clamp((p.v - reach[1] - half) * per_tile, zero, rows)));
+  store(edges[3], keep(drawn, clamp((p.v + reach[1] - half) * per_tile + one, zero, rows)));
+}
+
+// One Gaussian's box, key and slots (state.h), which are counted within its group. Positive floats sort like their bits.
+A3D_INLINE void place(const Box& box, int64_t index, float* record, Binning& b, GroupTotals& totals) {
+  const uint32_t across = box.right - box.left, down = box.bottom - box.top, slots = across * down;
+  const uint32_t depth = field_bits(record, kZ), first = static_cast<uint32_t>(totals.hits);
+  set_field_bits(record, kFirstSlot, first);
+  set_field_bits(record, kSlots, slots);
+  set_field_bits(record, kSlot, first - box.top * across - box.left);
+  set_field_bits(record, kSlotsAcross, across);
+  b.boxes.data()[index] = box;
+  b.order[0].data()[index] = static_cast<uint64_t>(slots ? depth : kKeyOfNothing) << 32 | index;
+  totals.hits += slots;
+  totals.visible += slots != 0;
+  totals.nearest = std::min(totals.nearest, slots ? depth : ~0u);
+  totals.farthest = std::max(totals.farthest, slots ? depth : 0u);
+}
+
+A3D_INLINE void project_block(const Gaussians& g, const Pinhole& camera, const Grid& grid, int64_t first,
+                              float* records, Binning& b, GroupTotals& totals) {
+  const int lanes = static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
+  Vec mean[3], quat[4], scale[3], opacity, colour[3], reach[2];
+  load_columns<3>(g.means + 3 * first, lanes, mean);
+  load_columns<4>(g.quats + 4 * first, lanes, quat);
+  load_columns<3>(g.scales + 3 * first, lanes, scale);
+  load_columns<1>(g.opacities + first, lanes, &opacity);
+  load_columns<3>(g.colours + 3 * first, lanes, colour);
+  Projected<Vec> p;
+  project(camera, mean, quat, scale, p);
+  write_records(p, opacity, colour, lanes, reach, records + first * kRecord);
+  alignas(64) float edges[4][kLanes];
+  reached_tiles(p, is_drawn(p, mean, quat, scale, opacity, colour), reach, grid, edges);
   for (int lane = 0; lane < lanes; ++lane) {
-    boxes[lane] = {static_cast<int>(edge[0][lane]), static_cast<int>(edge[1][lane]), static_cast<int>(edge[2][lane]),
-                   static_cast<int>(edge[3][lane])};
+    const Box box{static_cast<int>(edges[0][lane]), static_cast<int>(edges[1][lane]),
+                  static_cast<int>(edges[2][lane]), static_cast<int>(edges[3][lane])};
+    place(box, first + lane, records + (first + lane) * kRecord, b, totals);
   }
 }
 
-inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& grid, float* records, Box* boxes) {
-  const int64_t blocks = (g.count + kLanes - 1) / kLanes;
-  const int chunks = static_cast<int>((blocks + kProjectChunk - 1) / kProjectChunk);
-  Pool::shared().run(chunks, [&](int chunk, int) {
-    const int64_t end = std::min(blocks, static_cast<int64_t>(chunk + 1) * kProjectChunk);
-    for (int64_t block = static_cast<int64_t>(chunk) * kProjectChunk; block < end; ++block) {
-      const int64_t first = block * kLanes;
-      const int lanes = static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
-      Vec mean[3], quat[4], scale[3], opacity, colour[3], reach[2];
-      load_columns(g.means + 3 * first, 3, lanes, mean);
-      load_columns(g.quats + 4 * first, 4, lanes, quat);
-      load_columns(g.scales + 3 * first, 3, lanes, scale);
-      load_columns(g.opacities + first, 1, lanes, &opacity);
-      load_columns(g.colours + 3 * first, 3, lanes, colour);
-      Projected<Vec> p;
-      project(camera, mean, quat, scale, p);
-      write_records(p, opacity, colour, lanes, reach, records + first * kRecord);
-      write_boxes(p, is_drawn(p, mean, quat, scale, opacity, colour), reach, grid, lanes, boxes + first);
+inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& grid, float* records, Binning& b) {
+  const int groups = groups_of(g.count);
+  b.boxes.need(g.count);
+  b.order[0].need(g.count);
+  GroupTotals* totals = b.totals.need(groups);
+  Pool::shared().run(groups, [&](int group, int) {
+    GroupTotals mine;
+    const int64_t end = std::min(g.count, static_cast<int64_t>(group + 1) * kGroup);
+    for (int64_t first = static_cast<int64_t>(group) * kGroup; first < end; first += kLanes) {
+      project_block(g, camera, grid, first, records, b, mine);
     }
+    totals[group] = mine;
   });
+  b.hits = b.visible = 0;
+  b.nearest = ~0u, b.farthest = 0;
+  for (int group = 0; group < groups; ++group) {
+    b.hits += totals[group].hits;
+    b.visible += totals[group].visible;
+    b.nearest = std::min(b.nearest, totals[group].nearest);
+    b.farthest = std::max(b.farthest, totals[group].farthest);
+  }
 }
 
-// Positive floats sort like their bits. Least significant digit first, 11 bits a round, only over the bits in use.
-inline void sort_by_depth(float* records, int64_t count, Binning& b) {
-  constexpr int kDigit = 11, kBins = 1 << kDigit;
-  uint32_t *keys = b.keys[0].need(count), *order = b.order[0].need(count);
-  uint32_t *keys_to = b.keys[1].need(count), *order_to = b.order[1].need(count);
-  const Box* boxes = b.boxes.data();
-  int64_t n = 0;
-  int64_t hits = 0;
-  uint32_t low = ~0u, high = 0;
-  for (int64_t i = 0; i < count; ++i) {
-    uint32_t key;
-    std::memcpy(&key, records + i * kRecord + kZ, sizeof key);
-    const int across = boxes[i].right - boxes[i].left, down = boxes[i].bottom - boxes[i].top;
-    set_field_bits(records + i * kRecord, kFirstSlot, hits);
-    set_field_bits(records + i * kRecord, kSlots, across * down);
-    set_field_bits(records + i * kRecord, kSlot, hits - boxes[i].top * across - boxes[i].left);
-    set_field_bits(records + i * kRecord, kSlotsAcross, across);
-    hits += across * down;
-    keys[n] = key;
-    order[n] = static_cast<uint32_t>(i);
-    const bool drawn = boxes[i].left < boxes[i].right && boxes[i].top < boxes[i].bottom;
-    low = drawn ? std::min(low, key) : low;
-    high = drawn ? std::max(high, key) : high;
-    n += drawn;
-  }
-  b.visible = n;
-  for (int shift = 0; n && shift < 32 && (high - low) >> shift; shift += kDigit) {
-    uint32_t places[kBins] = {};
-    for (int64_t i = 0; i < n; ++i) ++places[(keys[i] - low) >> shift & (kBins - 1)];
+// Least significant digit first, in as few equal digits as will do; nothing comes after everything.
+inline void sort_by_depth(int64_t count, Binning& b) {
+  constexpr int kMostBits = 12;
+  if (!b.visible) return;
+  uint64_t *order = b.order[0].data(), *to = b.order[1].need(count);
+  const uint32_t low = b.nearest, all = b.farthest - low + (b.visible < count);
+  const int bits = all ? 32 - __builtin_clz(all) : 0, rounds = (bits + kMostBits - 1) / kMostBits;
+  const int digit_bits = rounds ? (bits + rounds - 1) / rounds : 0;
+  for (int shift = 0; shift < bits; shift += digit_bits) {
+    const uint32_t bins = 1u << digit_bits;
+    const auto digit = [&](uint64_t x) {
+      return std::min(static_cast<uint32_t>(x >> 32) - low, all) >> shift & (bins - 1);
+    };
+    uint32_t places[1 << kMostBits] = {};
+    for (int64_t i = 0; i < count; ++i) ++places[digit(order[i])];
     uint32_t sum = 0;
-    for (uint32_t& place : places) sum += std::exchange(place, sum);
-    for (int64_t i = 0; i < n; ++i) {
-      const uint32_t to = places[(keys[i] - low) >> shift & (kBins - 1)]++;
-      keys_to[to] = keys[i];
-      order_to[to] = order[i];
-    }
-    std::swap(keys, keys_to);
-    std::swap(order, order_to);
+    for (uint32_t bin = 0; bin < bins; ++bin) sum += std::exchange(places[bin], sum);
+    for (int64_t i = 0; i < count; ++i) to[places[digit(order[i])]++] = order[i];
+    std::swap(order, to);
   }
-  if (n && order != b.order[0].data()) std::swap(b.order[0], b.order[1]);
+  if (order != b.order[0].data()) std::swap(b.order[0], b.order[1]);
 }
 
 // Calls visit(tile, used) for the tiles of a box. Most boxes are at most 2x2 tiles, in no order that a processor could
@@ -163,38 +187,36 @@ struct Parts {
   int stride(const Grid& grid) const { return grid.tiles() + grid.columns + 2; }  // of a part's counts
 };
 
-inline int64_t count_hits(const Grid& grid, const Parts& parts, Binning& b) {
+inline void count_hits(const Grid& grid, const Parts& parts, Binning& b) {
   const int tiles = grid.tiles(), stride = parts.stride(grid);
-  int64_t* cursor = b.cursor.need(static_cast<size_t>(stride) * parts.count);
+  uint32_t* cursor = b.cursor.need(static_cast<size_t>(stride) * parts.count);
   Pool::shared().run(parts.count, [&](int part, int) {
-    int64_t* mine = cursor + static_cast<size_t>(part) * stride;
-    std::fill(mine, mine + stride, 0);
+    uint32_t* mine = cursor + static_cast<size_t>(part) * stride;
+    std::fill(mine, mine + stride, 0u);
     for (int64_t i = parts.begin(part); i < parts.begin(part + 1); ++i) {
-      for_each_tile(b.boxes.data()[b.order[0].data()[i]], grid.columns, [&](int tile, bool used) { mine[tile] += used; });
+      for_each_tile(b.boxes.data()[b.sorted(i)], grid.columns, [&](int tile, bool used) { mine[tile] += used; });
     }
   });
-  int64_t hits = 0;
+  uint32_t hits = 0;
   for (int tile = 0; tile < tiles; ++tile) {
     for (int part = 0; part < parts.count; ++part) {
       hits += std::exchange(cursor[static_cast<size_t>(part) * stride + tile], hits);
     }
   }
-  return hits;
 }
 
-inline void scatter_hits(const Grid& grid, const Parts& parts, Binning& b, int64_t hits, State& state) {
+inline void scatter_hits(const Grid& grid, const Parts& parts, Binning& b, State& state) {
   const int tiles = grid.tiles(), stride = parts.stride(grid);
-  int64_t* cursor = b.cursor.data();
+  uint32_t* cursor = b.cursor.data();
   std::copy(cursor, cursor + tiles, state.tile_start);
-  state.tile_start[tiles] = hits;
+  state.tile_start[tiles] = b.hits;
   Pool::shared().run(parts.count, [&](int part, int) {
-    int64_t* mine = cursor + static_cast<size_t>(part) * stride;
-    Hit nowhere;
+    uint32_t* mine = cursor + static_cast<size_t>(part) * stride;
+    uint32_t nowhere;
     for (int64_t i = parts.begin(part); i < parts.begin(part + 1); ++i) {
-      const uint32_t id = b.order[0].data()[i];
+      const uint32_t id = b.sorted(i);
       for_each_tile(b.boxes.data()[id], grid.columns, [&](int tile, bool used) {
-        Hit* to = used ? state.hits + mine[tile] : &nowhere;
-        to->gaussian = id;
+        *(used ? state.hits + mine[tile] : &nowhere) = id;
         mine[tile] += used;
       });
     }

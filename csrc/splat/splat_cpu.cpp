@@ -12,16 +12,16 @@ namespace splat {
 namespace {
 
 constexpr int kTilesPerChunk = 4;
-constexpr int kGradientChunk = 64;  // blocks of 16 Gaussians
 constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
 
 struct Workspace {
   Binning binning;
   Buffer<float> records;  // these three: where nothing is kept for a backward pass
   Buffer<int64_t> tile_start;
-  Buffer<Hit> hits;
+  Buffer<uint32_t> hits;
   std::vector<TileScratch> tiles;  // one per thread
   Buffer<float> moments;           // [hits,10]
+  Buffer<uint32_t> group_start;    // per group of Gaussians
 };
 
 // Calls body(tile, scratch, slot) for all tiles on all threads, a few neighbours at a time.
@@ -47,24 +47,39 @@ Status forward(const Gaussians& g, const Pinhole& camera, const Grid& grid, Stat
     state.records = work->records.need(static_cast<size_t>(g.count) * kRecord);
     state.tile_start = work->tile_start.need(grid.tiles() + 1);
   }
-  project_all(g, camera, grid, state.records, b.boxes.need(g.count));
-  sort_by_depth(state.records, g.count, b);
+  project_all(g, camera, grid, state.records, b);
+  if (b.hits > kMost) return kTooLarge;
+  sort_by_depth(g.count, b);
   const Parts parts{Pool::shared().threads(), b.visible};
-  const int64_t hits = count_hits(grid, parts, b);
-  if (hits > kMost) return kTooLarge;
-  state.hits = allocate ? static_cast<Hit*>(allocate(hits)) : work->hits.need(hits);
-  if (hits && !state.hits) return kOutOfMemory;
-  state.hit_count = hits;
-  scatter_hits(grid, parts, b, hits, state);
+  count_hits(grid, parts, b);
+  state.hits = allocate ? static_cast<uint32_t*>(allocate(b.hits)) : work->hits.need(b.hits);
+  if (b.hits && !state.hits) return kOutOfMemory;
+  state.masks = allocate ? state.hits + b.hits : nullptr;
+  state.hit_count = b.hits;
+  scatter_hits(grid, parts, b, state);
   for_all_tiles(grid, *work, [&](int tile, TileScratch& scratch, int) {
-    draw_tile(tile, grid, state, allocate != nullptr, scratch, out);
+    draw_tile(tile, grid, state, scratch, out);
   });
   return kDone;
 }
 
-// The moments of all hits, a Gaussian's side by side: [hits,10].
-const float* moments_of_hits(const Grid& grid, const State& state, const UpstreamPlanes& upstream, Workspace& work) {
-  float* moments = work.moments.need(static_cast<size_t>(state.hit_count) * kMoments + kLanes);
+// The first slot of each group of Gaussians, from what its last one says.
+const uint32_t* group_starts(int64_t count, const State& state, Workspace& work) {
+  const int groups = groups_of(count);
+  uint32_t *start = work.group_start.need(groups), next = 0;
+  for (int group = 0; group < groups; ++group) {
+    start[group] = next;
+    const int64_t last = std::min(count, static_cast<int64_t>(group + 1) * kGroup) - 1;
+    next += field_bits(state.records + last * kRecord, kFirstSlot) + field_bits(state.records + last * kRecord, kSlots);
+  }
+  return start;
+}
+
+// The moments of all hits, a Gaussian's side by side.
+HitMoments moments_of_hits(int64_t count, const Grid& grid, const State& state, const UpstreamPlanes& upstream,
+                           Workspace& work) {
+  const HitMoments moments{work.moments.need(static_cast<size_t>(state.hit_count) * kMoments + kLanes),
+                           group_starts(count, state, work)};
   for_all_tiles(grid, work, [&](int tile, TileScratch& scratch, int) {
     upstream.depth ? replay_tile<true>(tile, grid, state, upstream, scratch, moments)
                    : replay_tile<false>(tile, grid, state, upstream, scratch, moments);
@@ -73,11 +88,11 @@ const float* moments_of_hits(const Grid& grid, const State& state, const Upstrea
 }
 
 // A Gaussian's moments summed over its hits, always in the same order. Lanes from kMoments on are anything.
-A3D_INLINE Vec moments_of(const float* record, const float* moments) {
+A3D_INLINE Vec moments_of(const float* record, const float* group_rows) {
   constexpr uint32_t kFew = 4;  // most have no more: these are added without branches
   alignas(64) static constexpr float kNothing[kLanes] = {};
   const uint32_t slots = field_bits(record, kSlots);
-  const float* from = moments + static_cast<size_t>(field_bits(record, kFirstSlot)) * kMoments;
+  const float* from = group_rows + static_cast<size_t>(field_bits(record, kFirstSlot)) * kMoments;
   Vec sum(0.f);
   for (uint32_t slot = 0; slot < kFew; ++slot) sum += load(slot < slots ? from + slot * kMoments : kNothing);
   for (uint32_t slot = kFew; slot < slots; ++slot) sum += load(from + static_cast<size_t>(slot) * kMoments);
@@ -85,20 +100,11 @@ A3D_INLINE Vec moments_of(const float* record, const float* moments) {
 }
 
 // Moments of sixteen Gaussians, one Vec per moment.
-A3D_INLINE void load_moments(const float* records, const float* moments, int lanes, Vec* m) {
+A3D_INLINE void load_moments(const float* records, const float* group_rows, int lanes, Vec* m) {
   for (int lane = 0; lane < kLanes; ++lane) {
-    m[lane] = lane < lanes ? moments_of(records + lane * kRecord, moments) : Vec(0.f);
+    m[lane] = lane < lanes ? moments_of(records + lane * kRecord, group_rows) : Vec(0.f);
   }
   transpose(m);
-}
-
-// Writes `columns` numbers of sixteen Gaussians, one Vec per number, as rows.
-A3D_INLINE void store_rows(const Vec* columns, int width, int lanes, float* out) {
-  alignas(64) float staged[4][kLanes];
-  for (int k = 0; k < width; ++k) store(staged[k], columns[k]);
-  for (int lane = 0; lane < lanes; ++lane) {
-    for (int k = 0; k < width; ++k) out[lane * width + k] = staged[k][lane];
-  }
 }
 
 struct GradientArrays {
@@ -107,17 +113,17 @@ struct GradientArrays {
 };
 
 A3D_INLINE void gradients_of_block(const Gaussians& g, const Pinhole& camera, const float* records,
-                                   const float* moments, int64_t first, const GradientArrays& out, Vec* pose) {
+                                   const float* group_rows, int64_t first, const GradientArrays& out, Vec* pose) {
   const int lanes = static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
   Vec mean[3], quat[4], scale[3], opacity, colour[3], m[kLanes];
-  load_columns(g.means + 3 * first, 3, lanes, mean);
-  load_columns(g.quats + 4 * first, 4, lanes, quat);
-  load_columns(g.scales + 3 * first, 3, lanes, scale);
-  load_columns(g.opacities + first, 1, lanes, &opacity);
-  load_moments(records + first * kRecord, moments, lanes, m);
+  load_columns<3>(g.means + 3 * first, lanes, mean);
+  load_columns<4>(g.quats + 4 * first, lanes, quat);
+  load_columns<3>(g.scales + 3 * first, lanes, scale);
+  load_columns<1>(g.opacities + first, lanes, &opacity);
+  load_moments(records + first * kRecord, group_rows, lanes, m);
   Projected<Vec> p;
   project(camera, mean, quat, scale, p);
-  load_columns(g.colours + 3 * first, 3, lanes, colour);
+  load_columns<3>(g.colours + 3 * first, lanes, colour);
   const Mask drawn = is_drawn(p, mean, quat, scale, opacity, colour);
   Gradients<Vec> d;
   project_backward(camera, p, mean, m, d);
@@ -126,33 +132,33 @@ A3D_INLINE void gradients_of_block(const Gaussians& g, const Pinhole& camera, co
   for (Vec& x : d.quat) x = keep(drawn, x);
   for (Vec& x : d.scale) x = keep(drawn, x);
   const Vec d_opacity = keep(drawn, m[kSum] / opacity);
-  store_rows(d.mean, 3, lanes, out.means + 3 * first);
-  store_rows(d.quat, 4, lanes, out.quats + 4 * first);
-  store_rows(d.scale, 3, lanes, out.scales + 3 * first);
-  store_rows(&d_opacity, 1, lanes, out.opacities + first);
-  store_rows(m + kRed, 3, lanes, out.colours + 3 * first);
+  store_columns<3>(d.mean, lanes, out.means + 3 * first);
+  store_columns<4>(d.quat, lanes, out.quats + 4 * first);
+  store_columns<3>(d.scale, lanes, out.scales + 3 * first);
+  store_columns<1>(&d_opacity, lanes, out.opacities + first);
+  store_columns<3>(m + kRed, lanes, out.colours + 3 * first);
   for (int i = 0; out.pose && i < 12; ++i) pose[i] += keep(drawn, d.pose[i]);
 }
 
 Status backward(const Gaussians& g, const Pinhole& camera, const Grid& grid, const State& state,
                 const UpstreamPlanes& upstream, const GradientArrays& out) {
   Loan<Workspace> work;
-  const float* moments = moments_of_hits(grid, state, upstream, *work);
-  const int64_t blocks = (g.count + kLanes - 1) / kLanes;
-  const int chunks = static_cast<int>((blocks + kGradientChunk - 1) / kGradientChunk);
-  std::vector<std::array<double, 12>> poses(out.pose ? chunks : 0);
-  Pool::shared().run(chunks, [&](int chunk, int) {
+  const HitMoments moments = moments_of_hits(g.count, grid, state, upstream, *work);
+  const int groups = groups_of(g.count);
+  std::vector<std::array<double, 12>> poses(out.pose ? groups : 0);
+  Pool::shared().run(groups, [&](int group, int) {
     Vec pose[12];
     for (Vec& x : pose) x = Vec(0.f);
-    const int64_t end = std::min(blocks, static_cast<int64_t>(chunk + 1) * kGradientChunk);
-    for (int64_t block = static_cast<int64_t>(chunk) * kGradientChunk; block < end; ++block) {
-      gradients_of_block(g, camera, state.records, moments, block * kLanes, out, pose);
+    const float* rows = moments.row(moments.group_start[group]);
+    const int64_t end = std::min(g.count, static_cast<int64_t>(group + 1) * kGroup);
+    for (int64_t first = static_cast<int64_t>(group) * kGroup; first < end; first += kLanes) {
+      gradients_of_block(g, camera, state.records, rows, first, out, pose);
     }
     for (int i = 0; out.pose && i < 12; ++i) {
       alignas(64) float lanes[kLanes];
       store(lanes, pose[i]);
-      poses[chunk][i] = 0;
-      for (float lane : lanes) poses[chunk][i] += lane;
+      poses[group][i] = 0;
+      for (float lane : lanes) poses[group][i] += lane;
     }
   });
   for (int i = 0; out.pose && i < 12; ++i) {
@@ -168,10 +174,10 @@ Status weights(int64_t count, const Grid& grid, const State& state, const float*
                float* colour) {
   Loan<Workspace> work;
   std::vector<float> ones(static_cast<size_t>(grid.width) * grid.height, 1.f);
-  const float* moments = moments_of_hits(grid, state, {picture, nullptr, ones.data()}, *work);
+  const HitMoments moments = moments_of_hits(count, grid, state, {picture, nullptr, ones.data()}, *work);
   for (int64_t i = 0; i < count; ++i) {
     alignas(64) float sum[kLanes];
-    store(sum, moments_of(state.records + i * kRecord, moments));
+    store(sum, moments_of(state.records + i * kRecord, moments.row(moments.group_start[i / kGroup])));
     std::copy(sum + kRed, sum + kRed + 3, colour + 3 * i);
     weight[i] = sum[kDepth];
   }
@@ -196,7 +202,7 @@ struct A3dKept {
   float* records;       // [N,16]
   int64_t* tile_start;  // [tiles+1]
   float* pixels;        // [2,tiles,256]
-  void* hits;           // [hits,2] 32-bit; forward asks for it
+  void* hits;           // [2,hits] 32-bit; forward asks for it
 };
 
 struct A3dGradients {
@@ -208,7 +214,6 @@ struct A3dGradients {
 namespace {
 
 using avatar3d::splat::Grid;
-using avatar3d::splat::Hit;
 
 avatar3d::splat::Gaussians gaussians(const A3dScene& s) {
   return {s.means, s.quats, s.scales, s.opacities, s.colours, s.count};
@@ -219,8 +224,9 @@ avatar3d::splat::Pinhole camera(const A3dScene& s) {
 avatar3d::splat::State state(const A3dScene& s, const A3dKept& kept, bool filled) {
   const int64_t tiles = Grid(s.width, s.height).tiles();
   float* last = kept.pixels + tiles * avatar3d::splat::kTilePixels;
-  return {kept.records, kept.tile_start, kept.pixels, last, static_cast<Hit*>(kept.hits),
-          filled ? kept.tile_start[tiles] : 0};
+  const int64_t count = filled ? kept.tile_start[tiles] : 0;
+  auto* hits = static_cast<uint32_t*>(kept.hits);
+  return {kept.records, kept.tile_start, kept.pixels, last, hits, hits + count, count};
 }
 
 }  // namespace

@@ -5,6 +5,7 @@
 #include <cstring>
 
 #include "common.h"
+#include "simd.h"
 
 namespace avatar3d {
 namespace splat {
@@ -20,6 +21,7 @@ constexpr int kRecord = 16;                       // floats per record: one cach
 // The last four are whole numbers in the place of floats. The backward pass leaves one row of moments per (tile,
 // Gaussian) pair, those of one Gaussian side by side and added in that order: so gradients are the same bits whichever
 // thread did what. Slots of them begin at FirstSlot; the one of tile (x, y) is Slot + y SlotsAcross + x, modulo 2^32.
+// Both count from the first slot of the Gaussian's group.
 enum Field { kU, kV, kQxx, kQxy, kQyy, kLog2O, kR, kG, kB, kZ, kToY, kToX, kFirstSlot, kSlots, kSlot, kSlotsAcross };
 
 inline uint32_t field_bits(const float* record, Field field) {
@@ -37,21 +39,20 @@ struct Grid {
   int tiles() const { return columns * rows; }
 };
 
-// A (tile, Gaussian) pair.
-struct Hit {
-  uint32_t gaussian;
-  uint32_t mask;  // which of the tile's blocks it touches
-};
+constexpr int kGroup = 64 * kLanes;  // Gaussians in one piece of work
+
+inline int groups_of(int64_t count) { return static_cast<int>((count + kGroup - 1) / kGroup); }
 
 // Everything is allocated by the caller; all sizes but the number of hits are known beforehand.
 struct State {
   float* records;       // [N,16]
   int64_t* tile_start;  // [tiles+1] into hits
   float* light;         // [tiles,16 blocks,16 pixels] light let through at the end; all negative in a block where a
-                        // pixel was finished (kStop) before its list was
+                        // pixel was finished (kStop) before its list was; null: nothing is kept
   float* last;          // [tiles,16 blocks,16 pixels] in such a block: place in its list of the last entry drawn, or -1;
                         // else 0
-  Hit* hits;            // tile after tile, near to far
+  uint32_t* hits;       // Gaussians, tile after tile, near to far
+  uint32_t* masks;      // for each hit the blocks of its tile that it touches; null: not kept
   int64_t hit_count;
 };
 

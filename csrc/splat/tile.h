@@ -23,6 +23,7 @@ struct TileScratch {
   Buffer<uint32_t> masks;   // [n+16]
   Buffer<uint32_t> lists;   // [16 blocks, stride] places in `records`
   Buffer<float> sums;       // [n+1,16] backward only
+  Buffer<uint32_t> slots;   // [n] backward only
   int count = 0;            // n: Gaussians of this tile that touch any of its blocks
   int lengths[kBlocks];
   size_t stride = 0;
@@ -57,7 +58,7 @@ A3D_INLINE unsigned blocks_touched(const float* r, Vec left, Vec top) {
 A3D_INLINE void prefetch_record(const State& state, int64_t hit) {
   constexpr int kAhead = 12;
   const int64_t ahead = std::min(hit + kAhead, state.hit_count - 1);
-  __builtin_prefetch(state.records + static_cast<size_t>(state.hits[ahead].gaussian) * kRecord);
+  __builtin_prefetch(state.records + static_cast<size_t>(state.hits[ahead]) * kRecord);
 }
 
 // Brings the records of a tile side by side, with a mask of blocks for each: what `mask_of(hit, record)` says. Those
@@ -70,8 +71,8 @@ A3D_INLINE void gather_records(const State& state, int tile, TileScratch& s, Mas
   int n = 0;
   for (int64_t i = first; i < end; ++i) {
     prefetch_record(state, i);
-    const float* record = state.records + static_cast<size_t>(state.hits[i].gaussian) * kRecord;
-    const uint32_t mask = mask_of(state.hits[i], record);
+    const float* record = state.records + static_cast<size_t>(state.hits[i]) * kRecord;
+    const uint32_t mask = mask_of(i, record);
     store(records + static_cast<size_t>(n) * kRecord, load(record));
     masks[n] = mask;
     n += mask != 0;
@@ -212,13 +213,12 @@ A3D_INLINE void keep_block(const Blended& b, const State& state, int tile, int b
   store(state.last + pixel, b.last);
 }
 
-inline void draw_tile(int tile, const Grid& grid, const State& state, bool keep_state, TileScratch& s,
-                      const Planes& out) {
+inline void draw_tile(int tile, const Grid& grid, const State& state, TileScratch& s, const Planes& out) {
   Vec left, top;
   block_corners(tile, grid.columns, left, top);
-  gather_records(state, tile, s, [&](Hit& hit, const float* record) {
+  gather_records(state, tile, s, [&](int64_t hit, const float* record) {
     const uint32_t mask = blocks_touched(record, left, top);
-    if (keep_state) hit.mask = mask;
+    if (state.masks) state.masks[hit] = mask;
     return mask;
   });
   list_blocks(s);
@@ -231,7 +231,7 @@ inline void draw_tile(int tile, const Grid& grid, const State& state, bool keep_
     store_block(at + 2 * kTilePixels, kTile, b.blue);
     store_block(at + 3 * kTilePixels, kTile, Vec(1.f) - b.light);
     store_block(at + 4 * kTilePixels, kTile, b.depth);
-    if (keep_state) keep_block(b, state, tile, block);
+    if (state.light) keep_block(b, state, tile, block);
   }
   write_tile(planes, tile, grid, out);
 }

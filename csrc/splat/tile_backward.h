@@ -126,19 +126,23 @@ A3D_INLINE void shift_moments(Vec ox, Vec oy, Vec* m) {
   m[kY] = muladd(oy, m[kSum], m[kY]);
 }
 
-// The place of a tile's moments for a Gaussian, see state.h.
-A3D_INLINE float* moments_at(const float* record, int tile, int columns, float* moments) {
-  const uint32_t row = tile / columns, column = tile % columns;
-  const uint32_t slot = field_bits(record, kSlot) + row * field_bits(record, kSlotsAcross) + column;
-  return moments + static_cast<size_t>(slot) * kMoments;
-}
+// Where moments go: a row for each (tile, Gaussian) pair, see state.h.
+struct HitMoments {
+  float* rows;                  // [hits,10]
+  const uint32_t* group_start;  // the first slot of each group of Gaussians
+
+  float* row(uint32_t slot) const { return rows + static_cast<size_t>(slot) * kMoments; }
+  uint32_t slot(const float* record, uint32_t gaussian, int tile, int columns) const {
+    const uint32_t y = tile / columns, x = tile % columns;
+    return group_start[gaussian / kGroup] + field_bits(record, kSlot) + y * field_bits(record, kSlotsAcross) + x;
+  }
+};
 
 // From the sums of up to sixteen Gaussians of a tile to their moments, each written to its own place.
-A3D_INLINE void write_moments(const float* records, const float* sums, int lanes, int tile, int columns,
-                              float* moments) {
+A3D_INLINE void write_moments(const float* records, const float* sums, const uint32_t* slots, int lanes, Corner corner,
+                              const HitMoments& out) {
   Vec sum[kLanes];
   alignas(64) float x[kLanes], y[kLanes];
-  const Corner corner(tile, 0, columns);
   for (int lane = 0; lane < kLanes; ++lane) {
     const int from = lane < lanes ? lane : 0;
     const float* r = records + from * kRecord;
@@ -151,9 +155,7 @@ A3D_INLINE void write_moments(const float* records, const float* sums, int lanes
   for (int k = kMoments; k < kLanes; ++k) m[k] = Vec(0.f);
   shift_moments(load(x), load(y), m);
   transpose(m);
-  for (int lane = 0; lane < lanes; ++lane) {
-    store_front<kMoments>(moments_at(records + lane * kRecord, tile, columns, moments), m[lane]);
-  }
+  for (int lane = 0; lane < lanes; ++lane) store_front<kMoments>(out.row(slots[lane]), m[lane]);
 }
 
 // light: T at the end of each pixel. With g = dL/d(colour, alpha, depth) . (c, 1, z) and u the sum of w g of everything
@@ -199,10 +201,16 @@ A3D_INLINE void replay_block(const Entries& in, int block, Vec light, Vec last, 
 }
 
 // Brings the records of a tile side by side, as the forward pass did; the moments of those left out are zero.
-A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScratch& s, float* moments) {
-  gather_records(state, tile, s, [&](const Hit& hit, const float* record) {
-    if (!hit.mask) store_front<kMoments>(moments_at(record, tile, columns, moments), Vec(0.f));
-    return hit.mask;
+A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScratch& s, const HitMoments& out) {
+  const int64_t first = state.tile_start[tile];
+  uint32_t* slots = s.slots.need(state.tile_start[tile + 1] - first + 1);
+  int n = 0;
+  gather_records(state, tile, s, [&](int64_t hit, const float* record) {
+    const uint32_t mask = state.masks[hit];
+    slots[n] = out.slot(record, state.hits[hit], tile, columns);
+    if (!mask) store_front<kMoments>(out.row(slots[n]), Vec(0.f));
+    n += mask != 0;
+    return mask;
   });
   list_blocks(s);
   const Corner corner(tile, 0, columns);
@@ -216,14 +224,14 @@ A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScra
   std::fill(sums, sums + floats, 0.f);
 }
 
-// Writes the moments of each of the tile's Gaussians to its place (see state.h) in `moments`.
+// Writes the moments of each of the tile's Gaussians.
 template <bool kWithDepth>
 inline void replay_tile(int tile, const Grid& grid, const State& state, const UpstreamPlanes& upstream, TileScratch& s,
-                        float* moments) {
+                        const HitMoments& out) {
   if (state.tile_start[tile] == state.tile_start[tile + 1]) return;
   alignas(64) float planes[kPlanes * kTilePixels];
   read_tile(upstream, tile, grid, planes);
-  gather_again(state, tile, grid.columns, s, moments);
+  gather_again(state, tile, grid.columns, s, out);
   Pending pending[2], *now = pending, *before = pending + 1;
   start(*before, s.sums.data() + static_cast<size_t>(s.count) * kRecord);
   alignas(64) BlockUpstream ups[2];
@@ -246,7 +254,7 @@ inline void replay_tile(int tile, const Grid& grid, const State& state, const Up
   add_pixels(*before);
   for (int i = 0; i < s.count; i += kLanes) {
     write_moments(s.records.data() + static_cast<size_t>(i) * kRecord, s.sums.data() + static_cast<size_t>(i) * kRecord,
-                  std::min(kLanes, s.count - i), tile, grid.columns, moments);
+                  s.slots.data() + i, std::min(kLanes, s.count - i), Corner(tile, 0, grid.columns), out);
   }
 }
 
