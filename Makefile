@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.cpp)
 
-.PHONY: install demo test check bench clean
+.PHONY: install demo test check check-native bench clean
 
 install: $(STAMP)
 
@@ -36,8 +36,13 @@ check: install
 	cd $(TREE) && $(abspath $(BIN))/mypy --config-file $(CURDIR)/pyproject.toml -p avatar3d
 	cd $(TREE) && $(abspath $(BIN))/lint-imports --config $(CURDIR)/pyproject.toml
 
+# the kernels' tests on kernels built with sanitizers; some minutes, so not a part of check
+check-native: install
+	.ci/check-native $(BIN)/python
+
+# writes the figures and the README's table of them; leave the machine alone meanwhile
 bench: install
-	$(BIN)/avatar3d bench splat --json benchmarks.json
+	$(BIN)/avatar3d bench all --json benchmarks.json --table README.md
 
 clean:
-	rm -rf $(VENV) build dist *.egg-info avatar3d/_lib demo benchmarks.json
+	rm -rf $(VENV) build dist *.egg-info avatar3d/_lib demo

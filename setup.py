@@ -128,7 +128,7 @@ def _compiler(isa: str) -> list[str]:
     found = os.environ.get("CXX") or next(filter(shutil.which, ("g++", "clang++", "c++")), None)
     if not found:
         raise CompileError("no C++ compiler found (set CXX, or install g++ or clang++)")
-    return [*found.split(), *FLAGS, *ISA_FLAGS[isa]]
+    return [*found.split(), *FLAGS, *ISA_FLAGS[isa], *os.environ.get("CXXFLAGS", "").split()]
 
 
 def libraries() -> list[Extension]:
