@@ -14,7 +14,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.geometry import normalise, quat_multiply
-from avatar3d.ops.splat import splat
+from avatar3d.ops.splat import TileRoom, splat
+from avatar3d.records import Camera, Gaussians
 
 AXES_U = (0.80, 1.0, 0.85)
 DISTANCE_U = 5.0
@@ -35,11 +36,30 @@ class Scene:
     K: Tensor  # [3,3] px
     size: int  # px, width and height
 
-    def draw(self, path: str) -> Tensor:
-        """The picture's colours [3,H,W]."""
+    def draw(self, path: str, room: TileRoom | None = None) -> Tensor:
+        """The picture's colours [3,H,W], of a batch [B,3,H,W]; `path` and `room` as in `splat`."""
         shape = (self.means, self.quats, self.scales, self.opacities, self.colours)
-        rgb, _, _ = splat(*shape, self.cam_from_world, self.K, self.size, self.size, path)
+        rgb, _, _ = splat(*shape, self.cam_from_world, self.K, self.size, self.size, path, room)
         return rgb
+
+    def to(self, device: str) -> Scene:
+        """The same on another device."""
+        return replace(self, **{name: getattr(self, name).to(device) for name in (*TRAINED, "cam_from_world", "K")})
+
+    def batch(self, images: int) -> Scene:
+        """As many images, each with Gaussians and a camera of its own."""
+        each = {name: getattr(self, name) for name in (*TRAINED, "cam_from_world", "K")}
+        return replace(self, **{name: tensor.repeat(images, *tensor.ndim * (1,)) for name, tensor in each.items()})
+
+    def gaussians(self) -> Gaussians:
+        """The same as a record."""
+        group = torch.zeros(len(self.means), dtype=torch.uint8, device=self.means.device)
+        logits = self.opacities.logit()
+        return Gaussians(self.means, self.quats, self.scales.log(), logits, self.colours, group)
+
+    def camera(self) -> Camera:
+        """The camera as a record."""
+        return Camera(self.K, self.cam_from_world, self.size, self.size)
 
     def trainable(self) -> Scene:
         """The same with gradients of everything but the camera."""

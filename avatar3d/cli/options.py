@@ -222,28 +222,46 @@ class Export(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(Verb):
-    """Time the renderer on this machine, beside its plain torch reference."""
+    """Time the renderer and the training on this machine, beside the plain torch reference or any renderer."""
 
-    what: Positional[Annotated[Literal["splat"], arg(metavar="WHAT")]] = "splat"
-    """splat: drawing Gaussians, forwards, and forwards with gradients."""
+    what: Positional[Annotated[Literal["splat", "step", "all"], arg(metavar="WHAT")]] = "splat"
+    """splat: drawing Gaussians, forwards, and forwards with gradients; step: whole steps of training; all: both."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
     """Of each measurement, of which the minimum and the median are told (default: 60)."""
     threads: Annotated[int | None, arg(metavar="N")] = None
-    """Measure with so many threads (default: one, and as many as there are cores)."""
+    """Draw with so many threads (default: one, and as many as there are cores)."""
+    isa: Annotated[str | None, arg(metavar="NAME")] = None
+    """Draw with the kernels of this instruction set: avx512, avx2 or portable (default: the best, and avx2)."""
+    against: Annotated[tuple[str, ...], arg(metavar="NAME")] = ()
+    """Renderers to time beside ours in the same run: gsplat, or the dotted name of one of your own."""
     no_reference: bool = False
     """Leave out the slow torch reference."""
+    device: str = "cpu"
+    """cpu, or cuda where there is an NVIDIA device (of `splat` alone)."""
+    table: Annotated[Path | None, arg(metavar="FILE")] = None
+    """Write the figures as a table into this text, between its lines <!-- bench --> and <!-- /bench -->."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import bench
+        from avatar3d.recipes import _bench_table, bench, bench_step
 
         _at_least(1, repetitions=self.repetitions, threads=self.threads)
-        figures = bench.bench_splat(
-            repetitions=self.repetitions or bench.REPETITIONS,
-            threads=None if self.threads is None else (self.threads,),
-            with_reference=not self.no_reference,
-            watch=out.watch,
-        )
-        out.say(bench.report(figures))
+        figures: dict[str, Any] = {"machine": bench.machine()}
+        if self.what != "step":
+            figures |= bench.bench_splat(
+                repetitions=self.repetitions or bench.REPETITIONS,
+                threads=None if self.threads is None else (self.threads,),
+                isas=None if self.isa is None else (self.isa,),
+                against=(() if self.no_reference else ("reference",)) + self.against,
+                device=self.device,
+                watch=out.watch,
+            )
+            out.say(bench.report(figures))
+        if self.what != "splat":
+            steps = bench_step.bench_step(repetitions=self.repetitions or bench_step.REPETITIONS, watch=out.watch)
+            figures["steps"] = steps["rows"]
+            out.say(bench_step.report_step(steps))
+        if self.table is not None:
+            _bench_table.write_into(self.table, figures)
         return figures
 
 
