@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.ops import _native
+from avatar3d.ops._splat_autograd import make_differentiable
 
 _TILE_PX = 16
 _RECORD, _MOMENTS = 12, 12  # floats
@@ -56,6 +57,8 @@ def _backward(
     records: Tensor, starts: Tensor, pixels: Tensor, hits: Tensor,
     d_rgb: Tensor | None, d_alpha: Tensor | None, d_depth: Tensor | None, with_pose: bool,
 ) -> tuple[Tensor, Tensor, Tensor, Tensor, Tensor, Tensor]:  # fmt: skip
+    if torch.are_deterministic_algorithms_enabled() and not torch.is_deterministic_algorithms_warn_only_enabled():
+        raise RuntimeError("splat: its gradient has no deterministic form on CUDA; use the CPU, or path='reference'")
     inputs = _inputs(means, quats, scales, opacities, colours, cam_from_world, K)
     moments = _moments(inputs, width, height, (records, starts, pixels, hits), (d_rgb, d_alpha, d_depth))
     found = [torch.empty_like(tensor) for tensor in inputs[:5]]
@@ -68,27 +71,7 @@ def _backward(
     return found[0], found[1], found[2], found[3], found[4], pose
 
 
-@_backward.register_fake
-def _(*arguments: Any) -> Any:
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in arguments[:6])
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Drawn) -> None:
-    *tensors, width, height, _, keep = inputs
-    ctx.set_materialize_grads(False)
-    ctx.size = (width, height)
-    if keep:
-        ctx.save_for_backward(*tensors, *output[3:])
-
-
-def _differentiate(ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_depth: Tensor | None, *_: Any) -> Any:
-    saved = ctx.saved_tensors
-    with_pose = ctx.needs_input_grad[5]
-    *gradients, pose = _backward(*saved[:7], *ctx.size, *saved[7:], d_rgb, d_alpha, d_depth, with_pose)
-    return *gradients, pose if with_pose else None, None, None, None, None, None
-
-
-draw.register_autograd(_differentiate, setup_context=_remember)
+make_differentiable(draw, _backward)
 
 
 def weights(

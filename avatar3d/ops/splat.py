@@ -16,6 +16,7 @@ from torch import Tensor
 
 from avatar3d.ops import _native, _splat_cuda
 from avatar3d.ops._harmonics import colours_seen
+from avatar3d.ops._splat_autograd import make_differentiable
 from avatar3d.ops._tile_room import TileRoom
 from avatar3d.ops.splat_reference import splat_reference, splat_weights_reference
 
@@ -30,7 +31,8 @@ def splat(
 ) -> tuple[Tensor, Tensor, Tensor]:  # fmt: skip
     """Draw Gaussians; differentiable in everything but K.
 
-    On the CPU pictures and gradients are the same bits on every run and with any number of threads.
+    On the CPU pictures and gradients are the same bits on every run and with any number of threads. On CUDA pictures
+    are, but gradients are summed in no fixed order: where torch is told to use deterministic algorithms they refuse.
 
     Any tensor may have one more dimension in front, B images: the result has it then too, and what has none is shared
     by all images. On a GPU a batch is one set of launches, on a CPU one image after another.
@@ -270,24 +272,4 @@ def _splat_backward(
     return gradients[0], gradients[1], gradients[2], gradients[3], gradients[4], pose
 
 
-@_splat_backward.register_fake
-def _(*arguments: Any) -> Any:
-    return tuple(torch.empty_like(tensor, memory_format=torch.contiguous_format) for tensor in arguments[:6])
-
-
-def _remember(ctx: Any, inputs: tuple[Any, ...], output: Drawn) -> None:
-    *tensors, width, height, keep = inputs
-    ctx.set_materialize_grads(False)
-    ctx.size = (width, height)
-    if keep:
-        ctx.save_for_backward(*tensors, *output[3:])
-
-
-def _differentiate(ctx: Any, d_rgb: Tensor | None, d_alpha: Tensor | None, d_depth: Tensor | None, *_: Any) -> Any:
-    saved = ctx.saved_tensors
-    with_pose = ctx.needs_input_grad[5]
-    *gradients, pose = _splat_backward(*saved[:7], *ctx.size, *saved[7:], d_rgb, d_alpha, d_depth, with_pose)
-    return *gradients, pose if with_pose else None, None, None, None, None
-
-
-_splat.register_autograd(_differentiate, setup_context=_remember)
+make_differentiable(_splat, _splat_backward)

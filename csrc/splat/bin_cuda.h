@@ -14,8 +14,9 @@ using cuda::kThreads;
 using cuda::kWarp;
 using Key = unsigned long long;  // depth's bits above the Gaussian's number: sorts near to far, ties by number
 
-constexpr int kTile = 16;      // px
-constexpr int kAlone = 16;     // tiles that one thread looks through; beyond, its warp helps
+constexpr int kTile = 16;       // px
+constexpr int kAlone = 16;      // tiles that one thread looks through; beyond, its warp helps
+constexpr int kMomentRow = 12;  // floats of moments per Gaussian, in pieces of 16 bytes
 constexpr float kSlack = 1e-3f;  // of log2(alpha): rounding must not lose a pixel
 
 enum Row { kMeans, kQuats, kScales, kOpacities, kColours, kRows };

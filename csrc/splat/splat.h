@@ -180,6 +180,16 @@ A3D_MATHS void reach_of(const Projected<T>& p, const T& log2_opacity, T* reach) 
 // dL/do = sum e / o, dL/d(mean in the picture) = P^-1 sum e d, dL/dP = P^-1 (sum e d d^t) P^-1 / 2.
 enum Moment { kSum, kX, kY, kXX, kXY, kYY, kRed, kGreen, kBlue, kDepth, kMoments };
 
+// Moments about a centre that lies at (-ox, -oy) of the present one.
+template <class T>
+A3D_MATHS void shift_moments(const T& ox, const T& oy, T* m) {
+  m[kXX] = muladd(ox, muladd(ox, m[kSum], m[kX] + m[kX]), m[kXX]);
+  m[kYY] = muladd(oy, muladd(oy, m[kSum], m[kY] + m[kY]), m[kYY]);
+  m[kXY] = muladd(ox, m[kY], muladd(oy, muladd(ox, m[kSum], m[kX]), m[kXY]));
+  m[kX] = muladd(ox, m[kSum], m[kX]);
+  m[kY] = muladd(oy, m[kSum], m[kY]);
+}
+
 template <class T>
 struct Gradients {
   T mean[3], quat[4], scale[3];

@@ -7,7 +7,6 @@ namespace avatar3d {
 namespace splat {
 namespace {
 
-constexpr int kMomentRow = 12;
 constexpr int kPose = 12;
 
 struct GradientArrays {

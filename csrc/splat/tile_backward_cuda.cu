@@ -1,18 +1,17 @@
 // SPDX-License-Identifier: Apache-2.0
 // CUDA: what the pixels say about each Gaussian (Moment in splat.h). Each warp replays its list far to near. Per pair
 // only e = alpha dL/dalpha and w = alpha T are formed; they are kept until sixteen Gaussians have gone by, and then read
-// the other way round: a lane sums one Gaussian over half of the warp's pixels, whose places it knows. That is a dozen
-// instructions per Gaussian and lane, where summing across lanes for each of the ten moments would be a hundred.
+// the other way round: a lane sums one Gaussian over half of the warp's pixels, whose places it knows. Summing each of
+// the ten moments across lanes instead would take ten times five exchanges per Gaussian.
 #include "splat/tile_cuda.h"
 
 namespace avatar3d {
 namespace splat {
 namespace {
 
-constexpr int kLoad = 128;    // records in shared memory at a time
-constexpr int kBatch = 16;    // Gaussians turned at a time
+constexpr int kLoad = 128;        // records in shared memory at a time
+constexpr int kBatch = 16;        // Gaussians turned at a time
 constexpr int kStep = kWarp + 1;  // floats from Gaussian to Gaussian: no two lanes ever want the same bank
-constexpr int kMomentRow = 12;    // floats per Gaussian, 16-byte pieces
 
 struct Upstream {
   const float *rgb, *alpha, *depth;  // [B,3,H,W] [B,H,W] [B,H,W]; each may be null, which means zero
@@ -84,15 +83,6 @@ __device__ inline void half_moments(const float* e, const float* w, const float4
     m[kXY] = muladd(sum_x, y, m[kXY]);
     m[kYY] = muladd(sum, y * y, m[kYY]);
   }
-}
-
-// Moments about a centre that lies at (-ox, -oy) of the present one.
-__device__ inline void shift_moments(float ox, float oy, float* m) {
-  m[kXX] = muladd(ox, muladd(ox, m[kSum], m[kX] + m[kX]), m[kXX]);
-  m[kYY] = muladd(oy, muladd(oy, m[kSum], m[kY] + m[kY]), m[kYY]);
-  m[kXY] = muladd(ox, m[kY], muladd(oy, muladd(ox, m[kSum], m[kX]), m[kXY]));
-  m[kX] = muladd(ox, m[kSum], m[kX]);
-  m[kY] = muladd(oy, m[kSum], m[kY]);
 }
 
 // Turns the `size` Gaussians waiting in the warp's part of `shared` into moments and adds them up. `waiting`: which

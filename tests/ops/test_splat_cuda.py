@@ -201,6 +201,17 @@ def test_the_order_of_threads_does_not_matter(cuda: torch.device, shim: ctypes.C
     assert all(relative(a, b) < 2e-6 for a, b in zip(gradients, more, strict=True))
 
 
+def test_a_deterministic_gradient_is_refused_by_name(cuda: torch.device) -> None:
+    scene = on(cuda, cloud(30, 20, 18)).trainable()
+    total = scene.draw("native")[0].sum()
+    torch.use_deterministic_algorithms(True)
+    try:
+        with pytest.raises(RuntimeError, match="no deterministic form on CUDA"):
+            torch.autograd.grad(total, scene.tensors())
+    finally:
+        torch.use_deterministic_algorithms(False)
+
+
 def test_op_is_registered_as_torch_expects(cuda: torch.device) -> None:
     scene = on(cuda, cloud(30, 20, 18)).trainable()
     views = (scene.cam_from_world.detach()[None].clone().requires_grad_(), scene.K[None])
