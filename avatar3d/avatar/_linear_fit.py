@@ -21,7 +21,7 @@ from avatar3d.avatar._turned import turned
 from avatar3d.avatar.linear import PER_GAUSSIAN, LinearHead
 from avatar3d.contracts import Draw
 from avatar3d.density import copy_moments, plan_relocation, relocate
-from avatar3d.ops.blend import adam_rank1, blend
+from avatar3d.ops.blend import adam_low_rank, blend
 from avatar3d.ops.picture import picture_loss
 from avatar3d.records import Camera, Capture, Image, Stage, Track
 
@@ -265,7 +265,7 @@ class LinearFit:
         codes = self._blended[0]
         self._updates += 1
         first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
-        adam_rank1(self.learned["tables"].data, first, second, codes, gradient, rate, self._updates)
+        adam_low_rank(self.learned["tables"].data, first, second, codes, gradient, rate, self._updates)
 
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()

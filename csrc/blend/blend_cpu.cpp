@@ -1,10 +1,10 @@
 // SPDX-License-Identifier: Apache-2.0
 // Tables blended at a frame's codes, and an Adam step for them. The tables' gradient (codes times the gradient of the
-// blend) has rank one and is never stored: it would be as large as the tables.
+// blend) has the rank of the number of images and is never stored: it would be as large as the tables.
 #include <algorithm>
-#include <cmath>
 #include <cstdint>
 
+#include "blend/blend.h"
 #include "common.h"
 #include "pool.h"
 
@@ -22,21 +22,10 @@ void for_blocks(int64_t width, Body&& body) {
   });
 }
 
-struct Adam {
-  float rate, root, share1, share2, eps;
-};
-
 // Arrays must not overlap, or the loop could not be vectorised.
-void adam_row(const Adam adam, const float code, const float* __restrict gradient, const int64_t columns,
+void adam_row(const blend::Adam adam, const float code, const float* __restrict gradient, const int64_t columns,
               float* __restrict table, float* __restrict first, float* __restrict second) {
-  for (int64_t j = 0; j < columns; ++j) {
-    const float g = code * gradient[j];
-    const float mean = first[j] + adam.share1 * (g - first[j]);
-    const float square = second[j] + adam.share2 * (g * g - second[j]);
-    first[j] = mean;
-    second[j] = square;
-    table[j] -= adam.rate * mean / (std::sqrt(square) * adam.root + adam.eps);
-  }
+  for (int64_t j = 0; j < columns; ++j) blend::adam_step(adam, code * gradient[j], table[j], first[j], second[j]);
 }
 
 void add_scaled(const float code, const float* __restrict row, const int64_t columns, float* __restrict target) {
@@ -75,16 +64,26 @@ A3D_EXPORT int avatar3d_blend_codes_gradient(const float* tables, const float* g
   return kDone;
 }
 
-// One Adam step of tables [K,width] with gradient codes[k] * gradient[j]; first and second are its moments.
-// table -= rate * first / (sqrt(second) * root + eps): rate and root hold the corrections for the moments' start at 0.
-A3D_EXPORT int avatar3d_adam_rank1_step(float* tables, float* first, float* second, const float* codes,
-                                        const float* gradient, int64_t count_codes, int64_t width, float rate,
-                                        float root, float beta1, float beta2, float eps) {
-  const Adam adam{rate, root, 1 - beta1, 1 - beta2, eps};
+// One Adam step of tables [K,width] with the gradient sum over B images of codes[b,k] * gradient[b,j]; first and second
+// are its moments. The numbers: see blend.h.
+A3D_EXPORT int avatar3d_adam_low_rank_step(float* tables, float* first, float* second, const float* codes,
+                                           const float* gradient, int64_t images, int64_t count_codes, int64_t width,
+                                           float rate, float root, float share1, float share2, float eps) {
+  const blend::Adam adam{rate, root, share1, share2, eps};
   for_blocks(width, [&](int64_t begin, int64_t end) {
+    const int64_t columns = end - begin;
+    float sum[kBlock];
     for (int64_t k = 0; k < count_codes; ++k) {
       const int64_t at = k * width + begin;
-      adam_row(adam, codes[k], gradient + begin, end - begin, tables + at, first + at, second + at);
+      if (images == 1) {
+        adam_row(adam, codes[k], gradient + begin, columns, tables + at, first + at, second + at);
+        continue;
+      }
+      std::fill(sum, sum + columns, 0.0f);
+      for (int64_t b = 0; b < images; ++b) {
+        add_scaled(codes[b * count_codes + k], gradient + b * width + begin, columns, sum);
+      }
+      adam_row(adam, 1.0f, sum, columns, tables + at, first + at, second + at);
     }
   });
   return kDone;

@@ -28,12 +28,10 @@ struct Offsets {
   float values[kTogether][rig::kChannels];
 };
 
-// The second pose is brought to the same half of the sphere as the first, so that their blend is short.
 __device__ inline void look(const Batch& batch, const Posing& p, int image, View& view) {
   view.camera = batch.camera(image);
   view.head = rig::frame_of(p.heads + kPoseRow * image);
-  view.body = rig::frame_of(p.bodies + kPoseRow * image);
-  if (rig::dot(view.body.quat, view.head.quat) < 0) view.body.quat = -1.0f * view.body.quat;
+  view.body = rig::near_frame(p.bodies + kPoseRow * image, view.head);
 }
 
 __device__ inline void blend(const Posing& p, const float4* codes, int64_t count, int64_t i, Offsets& out) {

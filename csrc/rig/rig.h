@@ -67,6 +67,13 @@ RIG_FN Frame frame_of(const float* pose) {
   return f;
 }
 
+// A second pose is brought to the same half of the sphere as the first, so that their blend is short.
+RIG_FN Frame near_frame(const float* pose, const Frame& first) {
+  Frame f = frame_of(pose);
+  if (dot(f.quat, first.quat) < 0) f.quat = -1.0f * f.quat;
+  return f;
+}
+
 RIG_FN float sigmoid(float x) { return 1.0f / (1.0f + std::exp(-x)); }
 RIG_FN float clamp01(float x) { return x < 0 ? 0.0f : x > 1 ? 1.0f : x; }
 RIG_FN float inside01(float x) { return x >= 0 && x <= 1 ? 1.0f : 0.0f; }

@@ -50,13 +50,6 @@ void put_pose_gradient(float* out, const Pull& pull, const Frame& frame) {
   std::memcpy(out, values, sizeof values);
 }
 
-// the second pose is brought to the same half of the sphere as the first, so that their blend is short
-Frame near_frame(const float* pose, const Frame& reference) {
-  Frame f = frame_of(pose);
-  if (dot(f.quat, reference.quat) < 0) f.quat = -1.0f * f.quat;
-  return f;
-}
-
 }  // namespace
 
 // means, colours [N,3], quats [N,4], skin_logits [N], offsets [N,9], poses head and body [7] ->

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.ops import _native
-from avatar3d.ops.blend import adam_rank1, blend, blend_reference
+from avatar3d.ops.blend import adam_low_rank, blend, blend_reference
 from avatar3d.ops.rig import rig, rig_reference
 
 needs_kernels = pytest.mark.skipif(bool(_native.why_not()), reason=f"no native kernels: {_native.why_not()}")
@@ -90,7 +90,7 @@ def test_blend_and_its_gradients_are_the_references(shape: tuple[int, ...]) -> N
 
 
 @pytest.mark.parametrize("path", [pytest.param("native", marks=needs_kernels), "reference"])
-def test_rank_one_adam_is_adam(path: str) -> None:
+def test_adam_of_one_frame_is_adam(path: str) -> None:
     torch.manual_seed(2)
     tables = torch.randn(5, 300, 9)
     moments = torch.zeros_like(tables), torch.zeros_like(tables)
@@ -100,17 +100,17 @@ def test_rank_one_adam_is_adam(path: str) -> None:
         codes, gradient = torch.randn(5), torch.randn(300, 9)
         parameter.grad = codes[:, None, None] * gradient
         adam.step()
-        adam_rank1(tables, *moments, codes, gradient, lr=0.01, step=step, path=path)
+        adam_low_rank(tables, *moments, codes, gradient, lr=0.01, step=step, path=path)
     assert torch.allclose(tables, parameter, atol=2e-6)
     assert torch.allclose(moments[1], adam.state[parameter]["exp_avg_sq"], atol=1e-6)
 
 
 @needs_kernels
-def test_rank_one_adam_leaves_rows_without_a_code_alone() -> None:
+def test_adam_leaves_rows_without_a_code_alone() -> None:
     tables = torch.randn(2, 50, 9)
     before = tables.clone()
     first, second = torch.zeros_like(tables), torch.zeros_like(tables)
-    adam_rank1(tables, first, second, torch.tensor([0.0, 1.0]), torch.ones(50, 9), lr=0.1, step=1)
+    adam_low_rank(tables, first, second, torch.tensor([0.0, 1.0]), torch.ones(50, 9), lr=0.1, step=1)
     assert torch.equal(tables[0], before[0])
     assert torch.allclose(tables[1], before[1] - 0.1, atol=1e-5)
     assert math.isclose(float(second[1].mean()), 1e-3, rel_tol=1e-4)
@@ -120,4 +120,4 @@ def test_rank_one_adam_leaves_rows_without_a_code_alone() -> None:
 def test_tables_that_cannot_be_edited_in_place_are_refused() -> None:
     tables = torch.zeros(9, 4, 2).transpose(0, 2)
     with pytest.raises(ValueError, match="contiguous"):
-        adam_rank1(tables, tables, tables, torch.zeros(2), torch.zeros(4, 9), lr=0.1, step=1)
+        adam_low_rank(tables, tables, tables, torch.zeros(2), torch.zeros(4, 9), lr=0.1, step=1)
