@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -34,6 +34,14 @@ def sections(parts: Mapping[str, Iterable[tuple[str, Any]]]) -> str:
     """Titled blocks of two columns; empty blocks are left out."""
     blocks = {title: columns(rows) for title, rows in parts.items()}
     return "\n\n".join(f"{title}\n{_indented(text)}" for title, text in blocks.items() if text)
+
+
+def table(lines: Sequence[Sequence[Any]]) -> str:
+    """Lines of cells, the first of them headings, each column as wide as its widest cell."""
+    widths = [max(len(str(line[i])) for line in lines) for i in range(len(lines[0]))]
+    return "\n".join(
+        "  ".join(str(cell).rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
+    )
 
 
 def size_mb(path: Path) -> float:

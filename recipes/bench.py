@@ -21,6 +21,7 @@ from avatar3d.ops import _native
 from avatar3d.ops.splat import TileRoom
 from avatar3d.recipes import doctor
 from avatar3d.recipes._scene import TRAINED, Scene, head
+from avatar3d.recipes._text import table
 from avatar3d.recipes._timing import times_ms
 from avatar3d.recipes._versus import versus
 from avatar3d.records import Progress, Watch, unwatched
@@ -148,7 +149,7 @@ def report(figures: Mapping[str, Any]) -> str:
         )
         for row in figures["rows"]
     ]  # fmt: skip
-    text = _table((heads, *rows))
+    text = table((heads, *rows))
     if figures["against"]:
         heads = (
             "beside",
@@ -171,15 +172,8 @@ def report(figures: Mapping[str, Any]) -> str:
             )
             for row in figures["against"]
         ]  # fmt: skip
-        text += "\n\n" + _table((heads, *rows))
+        text += "\n\n" + table((heads, *rows))
     return text
-
-
-def _table(lines: Sequence[Sequence[Any]]) -> str:
-    widths = [max(len(str(line[i])) for line in lines) for i in range(len(lines[0]))]
-    return "\n".join(
-        "  ".join(str(cell).rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines
-    )
 
 
 def _refuse_what_is_not_here(device: str) -> None:

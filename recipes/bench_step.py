@@ -18,6 +18,7 @@ from avatar3d.errors import InputError
 from avatar3d.fit import Budget, Stage, fit
 from avatar3d.ops import _native
 from avatar3d.recipes._step_case import CODES, step_case
+from avatar3d.recipes._text import table
 from avatar3d.recipes.train import TrainSettings, perceptual_term, stages
 from avatar3d.records import Camera, Gaussians, Image, Progress, Watch, unwatched
 from avatar3d.render.native import Native
@@ -167,5 +168,4 @@ def report_step(figures: Mapping[str, Any]) -> str:
         times = (f"{row[name]:.2f}" for name in columns)
         label = (f"{row['size']}x{row['size']}", f"{row['n']:,}", row["perceptual"] or "none", str(row["threads"]))
         lines.append((*label, *times, f"{row['load']:.1f}"))
-    widths = [max(len(line[i]) for line in lines) for i in range(len(heads))]
-    return "\n".join("  ".join(cell.rjust(width) for cell, width in zip(line, widths, strict=True)) for line in lines)
+    return table(lines)

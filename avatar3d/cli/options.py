@@ -224,8 +224,9 @@ class Export(Verb):
 class Bench(Verb):
     """Time the renderer and the training on this machine, beside the plain torch reference or any renderer."""
 
-    what: Positional[Annotated[Literal["splat", "step", "all"], arg(metavar="WHAT")]] = "splat"
-    """splat: drawing Gaussians, forwards, and forwards with gradients; step: whole steps of training; all: both."""
+    what: Positional[Annotated[Literal["splat", "step", "posed", "all"], arg(metavar="WHAT")]] = "splat"
+    """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
+    codes; all: these three."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
     """Of each measurement, of which the minimum and the median are told (default: 60)."""
     threads: Annotated[int | None, arg(metavar="N")] = None
@@ -237,16 +238,16 @@ class Bench(Verb):
     no_reference: bool = False
     """Leave out the slow torch reference."""
     device: str = "cpu"
-    """cpu, or cuda where there is an NVIDIA device (of `splat` alone)."""
+    """cpu, or cuda where there is an NVIDIA device (of `splat` and `posed`)."""
     table: Annotated[Path | None, arg(metavar="FILE")] = None
     """Write the figures as a table into this text, between its lines <!-- bench --> and <!-- /bench -->."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import _bench_table, bench, bench_step
+        from avatar3d.recipes import _bench_table, bench, bench_posed, bench_step
 
         _at_least(1, repetitions=self.repetitions, threads=self.threads)
         figures: dict[str, Any] = {"machine": bench.machine()}
-        if self.what != "step":
+        if self.what in ("splat", "all"):
             figures |= bench.bench_splat(
                 repetitions=self.repetitions or bench.REPETITIONS,
                 threads=None if self.threads is None else (self.threads,),
@@ -256,7 +257,13 @@ class Bench(Verb):
                 watch=out.watch,
             )
             out.say(bench.report(figures))
-        if self.what != "splat":
+        if self.what in ("posed", "all"):
+            drawn = bench_posed.bench_posed(
+                repetitions=self.repetitions or bench_posed.REPETITIONS, device=self.device, watch=out.watch
+            )
+            figures["posed"] = drawn["rows"]
+            out.say(bench_posed.report_posed(drawn))
+        if self.what in ("step", "all"):
             steps = bench_step.bench_step(repetitions=self.repetitions or bench_step.REPETITIONS, watch=out.watch)
             figures["steps"] = steps["rows"]
             out.say(bench_step.report_step(steps))
