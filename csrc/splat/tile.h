@@ -54,9 +54,9 @@ A3D_INLINE unsigned blocks_touched(const float* r, Vec left, Vec top) {
   return bits(max(at_column, at_row) >= Vec(kLog2AlphaMin - slack - r[kLog2O]));
 }
 
-// The records of a tile's hits on their way into the cache, a few ahead of their use and on into the next tile.
+// The records of a tile's hits on their way into the cache, well ahead of their use and on into the next tile.
 A3D_INLINE void prefetch_record(const State& state, int64_t hit) {
-  constexpr int kAhead = 12;
+  constexpr int kAhead = 48;
   const int64_t ahead = std::min(hit + kAhead, state.hit_count - 1);
   __builtin_prefetch(state.records + static_cast<size_t>(state.hits[ahead]) * kRecord);
 }

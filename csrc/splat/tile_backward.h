@@ -14,6 +14,18 @@ struct UpstreamPlanes {
 
 enum Plane { kPlaneR, kPlaneG, kPlaneB, kPlaneAlpha, kPlaneDepth, kPlanes };
 
+// Sends for the upstream gradients of one tile: they lie in many places, and the records are gathered meanwhile.
+inline void prefetch_tile(const UpstreamPlanes& upstream, int tile, const Grid& grid) {
+  const int x = tile % grid.columns * kTile, y = tile / grid.columns * kTile;
+  const size_t pixels = static_cast<size_t>(grid.width) * grid.height;
+  for (int row = y; row < std::min(y + kTile, grid.height); ++row) {
+    const size_t at = static_cast<size_t>(row) * grid.width + x;
+    for (int plane = 0; upstream.rgb && plane < 3; ++plane) __builtin_prefetch(upstream.rgb + plane * pixels + at);
+    if (upstream.alpha) __builtin_prefetch(upstream.alpha + at);
+    if (upstream.depth) __builtin_prefetch(upstream.depth + at);
+  }
+}
+
 // The upstream gradients of one tile, zero beyond the picture.
 inline void read_tile(const UpstreamPlanes& upstream, int tile, const Grid& grid, float* planes) {
   const int x = tile % grid.columns * kTile, y = tile / grid.columns * kTile;
@@ -208,6 +220,7 @@ A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScra
   gather_records(state, tile, s, [&](int64_t hit, const float* record) {
     const uint32_t mask = state.masks[hit];
     slots[n] = out.slot(record, state.hits[hit], tile, columns);
+    __builtin_prefetch(out.row(slots[n]), 1);
     if (!mask) store_front<kMoments>(out.row(slots[n]), Vec(0.f));
     n += mask != 0;
     return mask;
@@ -229,9 +242,10 @@ template <bool kWithDepth>
 inline void replay_tile(int tile, const Grid& grid, const State& state, const UpstreamPlanes& upstream, TileScratch& s,
                         const HitMoments& out) {
   if (state.tile_start[tile] == state.tile_start[tile + 1]) return;
+  prefetch_tile(upstream, tile, grid);
+  gather_again(state, tile, grid.columns, s, out);
   alignas(64) float planes[kPlanes * kTilePixels];
   read_tile(upstream, tile, grid, planes);
-  gather_again(state, tile, grid.columns, s, out);
   Pending pending[2], *now = pending, *before = pending + 1;
   start(*before, s.sums.data() + static_cast<size_t>(s.count) * kRecord);
   alignas(64) BlockUpstream ups[2];

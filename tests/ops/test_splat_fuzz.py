@@ -9,7 +9,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from scenes import NAMES, Scene, cloud
+from scenes import NAMES, Scene, cloud, relative
 
 from avatar3d.ops import _native
 
@@ -92,3 +92,66 @@ def test_kernel_and_reference_draw_the_same(count: int, width: int, height: int,
         # a pair within rounding of a cut-off may fall either way: one part in 255 of a colour, or of a depth of some u
         assert (a - b).abs().max() < 0.1
         assert (a - b).abs().mean() < 1e-4
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 500), st.integers(1, 40), st.integers(1, 40), st.floats(0.004, 0.9), st.integers(0, 100))
+def test_a_pile_at_one_depth_is_drawn_in_the_order_of_its_rows(
+    count: int, width: int, height: int, opacity: float, seed: int
+) -> None:
+    scene = cloud(count, width, height, seed=seed)
+    alike = {name: getattr(scene, name)[:1].expand_as(getattr(scene, name)) for name in ("means", "quats", "scales")}
+    scene = replace(scene, **alike, opacities=torch.full((count,), opacity)).trainable()
+    pictures = scene.draw("native")
+    for a, b in zip(pictures, scene.draw("reference"), strict=True):
+        assert (a - b).abs().max() < 0.05
+    gradients = torch.autograd.grad(sum(p.sum() for p in pictures), scene.tensors())
+    assert all(gradient.isfinite().all() for gradient in gradients)
+
+
+@settings(max_examples=15, deadline=None)
+@given(st.integers(1, 30), st.integers(1, 70), st.integers(1, 50), st.sampled_from((30.0, 1e6)))
+def test_gaussians_larger_than_the_picture(count: int, width: int, height: int, size: float) -> None:
+    scene = cloud(count, width, height)
+    scene = replace(scene, scales=scene.scales * size, opacities=scene.opacities * 0.2).trainable()
+    pictures = scene.draw("native")
+    assert all(picture.isfinite().all() for picture in pictures)
+    for a, b in zip(pictures, scene.draw("reference"), strict=True):
+        assert (a - b).abs().mean() < 1e-3
+    gradients = torch.autograd.grad(sum(p.sum() for p in pictures), scene.tensors())
+    assert all(not gradient.isnan().any() for gradient in gradients)
+
+
+@pytest.mark.parametrize("size", [(3000, 1), (1, 3000), (17, 2047)])
+def test_long_thin_pictures(size: tuple[int, int], isa: str) -> None:
+    scene = cloud(300, *size, spread=0.5).trainable()
+    pictures = scene.draw("native")
+    for a, b in zip(pictures, scene.draw("reference"), strict=True):
+        assert (a - b).abs().max() < 0.1
+        assert (a - b).abs().mean() < 1e-4
+    torch.autograd.grad(sum(p.sum() for p in pictures), scene.tensors())
+
+
+def test_a_deep_tile(isa: str) -> None:
+    """Four thousand faint Gaussians on one tile, most of them behind what stops the light."""
+    scene = cloud(4000, 9, 7, spread=0.3)
+    scene = replace(scene, scales=scene.scales * 250, opacities=torch.full((4000,), 0.01)).trainable()
+    rgb, alpha, _ = scene.draw("native")
+    exact = scene.draw("reference")
+    assert alpha.min() > 0.999
+    assert (rgb - exact[0]).abs().max() < 1e-3
+    gradients = torch.autograd.grad(rgb.sum(), scene.tensors())
+    truths = torch.autograd.grad(exact[0].sum(), scene.tensors())
+    for name, gradient, truth in zip(NAMES, gradients, truths, strict=True):
+        assert relative(gradient, truth) < 2e-2, name
+
+
+def test_nothing_in_front_of_the_camera(isa: str) -> None:
+    scene = cloud(100, 33, 20)
+    behind = scene.cam_from_world.clone()
+    behind[2, 3] = -40
+    scene = replace(scene, cam_from_world=behind).trainable()
+    pictures = scene.draw("native")
+    assert all(not picture.any() for picture in pictures)
+    gradients = torch.autograd.grad(sum(p.sum() for p in pictures), scene.tensors())
+    assert all(not gradient.any() for gradient in gradients)
