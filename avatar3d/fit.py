@@ -14,6 +14,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -162,8 +163,7 @@ class _Run:
         progress = self.progress
         stage = next(stage for stage in self.stages if progress < stage.until)
         self._set_rates(stage, progress)
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(_mixed(self.seed, self.step))
+        with _seeded(_mixed(self.seed, self.step)):
             terms = self.task.losses(stage, progress, self.step)
             total = sum((weight * terms[name] for name, weight in stage.weights.items()), start=torch.zeros(()))
             values = {name: float(term.detach()) for name, term in terms.items()}
@@ -286,6 +286,20 @@ class _Log:
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
     # the fused step walks parameter and moments side by side in memory, and a file keeps no strides
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
+
+
+@contextmanager
+def _seeded(seed: int) -> Iterator[None]:
+    """Within the block torch's generators start at `seed`; afterwards the host's goes on where it was."""
+    # torch.manual_seed would also format a stack trace for each kind of device that has not been used
+    before = torch.get_rng_state()
+    torch.default_generator.manual_seed(seed)
+    if torch.cuda.is_initialized():
+        torch.cuda.manual_seed_all(seed)
+    try:
+        yield
+    finally:
+        torch.set_rng_state(before)
 
 
 def _mixed(seed: int, step: int) -> int:

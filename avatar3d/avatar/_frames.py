@@ -10,6 +10,7 @@ from PIL import ImageDraw
 from torch import Tensor
 
 from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, RIGHT_LID_RATIO
+from avatar3d.ops.picture import mask_loss
 from avatar3d.records import Capture, Track
 
 _LIP_WEIGHT, _EYE_WEIGHT = 4.0, 2.0  # added to 1 in the square about the lips (again inside them) and about the eyes
@@ -36,9 +37,9 @@ class Frames:
 
     def target(self, frame: int, level: int) -> Tensor:
         """The real picture [3,H,W] 0..1."""
-        # a copy, since a memory map that is read-only cannot be lent to torch
-        planar = torch.from_numpy(np.array(self.pictures[frame])).permute(2, 0, 1).float().div_(255)
-        return torch.nn.functional.avg_pool2d(planar[None], 2**level)[0] if level else planar.contiguous()
+        # planes are made of bytes, of which there are fewer to move than of floats
+        planar = torch.from_numpy(np.ascontiguousarray(self.pictures[frame].transpose(2, 0, 1))).float().div_(255)
+        return torch.nn.functional.avg_pool2d(planar[None], 2**level)[0] if level else planar
 
     def weight(self, frame: int, level: int) -> Tensor:
         """How much each pixel's error counts [H,W]."""
@@ -62,9 +63,8 @@ class Frames:
         if self.masks is None:
             return alpha.new_zeros(())
         shrink = 2**level
-        mask = torch.from_numpy(self.masks[frame, ::shrink, ::shrink][: len(alpha)].astype(np.float32) / 255)
-        sure = ((mask < _SURE) | (mask > 1 - _SURE)).float()
-        return (sure * (alpha - mask).abs()).mean()
+        mask = np.array(self.masks[frame, ::shrink, ::shrink][: len(alpha), : alpha.shape[1]])
+        return mask_loss(alpha, torch.from_numpy(mask), _SURE)
 
     def face_box(self, frame: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom px of the landmarks, inside the picture."""

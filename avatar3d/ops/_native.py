@@ -94,6 +94,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_rig_forward": (c_int, (*7 * (c_void_p,), c_int64, *3 * (c_void_p,))),
     "avatar3d_rig_backward": (c_int, (*10 * (c_void_p,), c_int64, *7 * (c_void_p,))),
     "avatar3d_image_loss": (c_int, (*3 * (c_void_p,), c_int, c_int, c_float, c_void_p, c_void_p)),
+    "avatar3d_mask_loss": (c_int, (c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p)),
     "avatar3d_picture_loss": (c_int, (*5 * (c_void_p,), c_int, c_int, c_float, *4 * (c_void_p,))),
     "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
     "avatar3d_hashgrid_forward": (c_int, (*3 * (c_void_p,), c_int64, c_void_p)),

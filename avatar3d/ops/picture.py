@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""The loss of a drawn picture laid over a background, in one pass: composing, weighted L1, SSIM, and every gradient."""
+"""Losses of a drawn picture, each in one pass: over a background against the real one, and alpha against a mask."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import Tensor
 from avatar3d.ops import _native
 from avatar3d.ops.ssim import image_loss, image_loss_reference
 
-__all__ = ["picture_loss", "picture_loss_reference"]
+__all__ = ["mask_loss", "mask_loss_reference", "picture_loss", "picture_loss_reference"]
 
 
 def picture_loss(
@@ -104,3 +104,62 @@ def _differentiate(ctx: Any, upstream: Tensor | None, *_: Any) -> tuple[Tensor |
 
 
 _picture_loss.register_autograd(_differentiate, setup_context=_remember)
+
+
+def mask_loss(alpha: Tensor, mask: Tensor, sure: float, path: str = "auto") -> Tensor:
+    """Mean over the pixels of |alpha - mask / 255| where the mask is sure, and 0 where it is not; a scalar.
+
+    Args:
+        alpha: [H,W] 0..1; differentiable.
+        mask: [H,W] uint8.
+        sure: a mask counts below this and above one minus this, 0..1.
+        path: "native" (float32 on the CPU), "reference", or "auto": native where there is one.
+
+    Raises:
+        ValueError: a tensor of another shape or type; names it.
+    """
+    if mask.shape != alpha.shape or mask.dtype != torch.uint8:
+        raise ValueError(f"mask_loss: mask is {mask.dtype} of {tuple(mask.shape)}, expected uint8 {tuple(alpha.shape)}")
+    if not _native.use_native("mask_loss", path, alpha.device):
+        return mask_loss_reference(alpha, mask, sure)
+    wanted = torch.is_grad_enabled() and alpha.requires_grad
+    loss, _ = _mask_loss(alpha, mask, sure, wanted)
+    return loss
+
+
+def mask_loss_reference(alpha: Tensor, mask: Tensor, sure: float) -> Tensor:
+    """The twin of `mask_loss` in plain torch."""
+    level = mask.to(alpha.dtype) / 255
+    known = (level < sure) | (level > 1 - sure)
+    return torch.where(known, (alpha - level).abs(), torch.zeros_like(alpha)).mean()
+
+
+@torch.library.custom_op("avatar3d::mask_loss", mutates_args=())
+def _mask_loss(alpha: Tensor, mask: Tensor, sure: float, wanted: bool) -> tuple[Tensor, Tensor]:
+    (given,) = _native.prepared("mask_loss", alpha=(alpha, tuple(mask.shape)))
+    bits = mask.contiguous()
+    loss, gradient = alpha.new_empty(()), alpha.new_empty(mask.shape if wanted else (0,))
+    target = gradient.data_ptr() if wanted else None
+    kernel = _native.library().avatar3d_mask_loss
+    status = kernel(given.data_ptr(), bits.data_ptr(), bits.numel(), sure, loss.data_ptr(), target)
+    _native.checked(status, "mask_loss")
+    return loss, gradient
+
+
+@_mask_loss.register_fake
+def _(alpha: Tensor, mask: Tensor, _sure: float, wanted: bool) -> tuple[Tensor, Tensor]:
+    return alpha.new_empty(()), alpha.new_empty(mask.shape if wanted else (0,))
+
+
+def _remember_mask(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor]) -> None:
+    ctx.set_materialize_grads(False)
+    if inputs[-1]:
+        ctx.save_for_backward(output[1])
+
+
+def _differentiate_mask(ctx: Any, upstream: Tensor | None, _: Any) -> tuple[Tensor | None, None, None, None]:
+    gradient = None if upstream is None else upstream * ctx.saved_tensors[0]
+    return gradient, None, None, None
+
+
+_mask_loss.register_autograd(_differentiate_mask, setup_context=_remember_mask)

@@ -6,7 +6,14 @@ import torch
 from torch import Tensor
 
 from avatar3d.ops import _native
-from avatar3d.ops.picture import _picture_loss, picture_loss, picture_loss_reference
+from avatar3d.ops.picture import (
+    _mask_loss,
+    _picture_loss,
+    mask_loss,
+    mask_loss_reference,
+    picture_loss,
+    picture_loss_reference,
+)
 from avatar3d.ops.ssim import image_loss
 
 NAMES = ("rgb", "alpha", "background")
@@ -82,7 +89,7 @@ def test_wrong_inputs_are_refused_by_name(kernels: None) -> None:
         picture_loss(rgb, alpha[1:], background, target, weight, 0.2)
     with pytest.raises(ValueError, match="background has shape"):
         picture_loss(rgb, alpha, background[:2], target, weight, 0.2)
-    with pytest.raises(ValueError, match=r"background is torch.float64"):
+    with pytest.raises(ValueError, match=r"background is torch\.float64"):
         picture_loss(rgb, alpha, background.double(), target, weight, 0.2)
 
 
@@ -91,3 +98,42 @@ def test_op_is_registered_as_torch_expects(kernels: None) -> None:
     torch.library.opcheck(
         _picture_loss, (rgb.requires_grad_(), alpha.requires_grad_(), background, target, weight, 0.2, True)
     )
+
+
+def masked(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """alpha, and a mask that is sure here and there."""
+    g = torch.Generator().manual_seed(3)
+    mask = torch.randint(0, 256, (height, width), generator=g, dtype=torch.uint8)
+    mask[torch.rand(height, width, generator=g) < 0.5] = 255
+    mask[:, ::3] = 0
+    return torch.rand(height, width, generator=g), mask
+
+
+@pytest.mark.parametrize("size", [(1, 1), (5, 3), (64, 48), (200, 180)])
+def test_mask_kernel_agrees_with_float64(isa: str, size: tuple[int, int]) -> None:
+    alpha, mask = masked(*size)
+    alpha[0, 0], mask[0, 0] = 1, 255  # no distance, no slope
+    loss = mask_loss(alpha.requires_grad_(), mask, 0.05, "native")
+    exact_alpha = alpha.detach().double().requires_grad_()
+    exact = mask_loss_reference(exact_alpha, mask, 0.05)
+    assert loss.item() == pytest.approx(exact.item(), rel=1e-6, abs=1e-9)
+    (found,), (truth,) = torch.autograd.grad(3 * loss, alpha), torch.autograd.grad(3 * exact, exact_alpha)
+    assert torch.allclose(found.double(), truth, rtol=1e-6, atol=0)
+
+
+def test_a_mask_that_is_nowhere_sure_asks_for_nothing(kernels: None) -> None:
+    alpha = torch.rand(9, 7).requires_grad_()
+    loss = mask_loss(alpha, torch.full((9, 7), 128, dtype=torch.uint8), 0.05, "native")
+    assert loss.item() == 0
+    assert not torch.autograd.grad(loss, alpha)[0].any()
+
+
+def test_mask_is_checked_and_numbers_are_not_hidden(kernels: None) -> None:
+    alpha, mask = masked(20, 24)
+    with pytest.raises(ValueError, match=r"mask is torch\.uint8"):
+        mask_loss(alpha, mask[1:], 0.05)
+    with pytest.raises(ValueError, match=r"mask is torch\.float32"):
+        mask_loss(alpha, mask.float(), 0.05)
+    alpha[3, 3] = float("nan")
+    assert mask_loss(alpha, mask, 0.05, "native").isnan()
+    torch.library.opcheck(_mask_loss, (torch.rand(20, 24).requires_grad_(), mask, 0.05, True))
