@@ -4,7 +4,10 @@
 from __future__ import annotations
 
 import ctypes
+import subprocess
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import pytest
 import torch
@@ -229,6 +232,13 @@ def test_a_launch_that_fails_says_why(cuda: torch.device) -> None:
         _native.checked(2, "splat")
     with pytest.raises(ValueError, match=r"means is torch\.float64"):
         replace(scene, means=scene.means.double()).draw("native")
+
+
+def test_nothing_is_touched_past_its_end_or_left_unwritten(shim: ctypes.CDLL) -> None:
+    program = Path(__file__).with_name("guarded.py")
+    command = [sys.executable, str(program), shim._name]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
+    assert not done.returncode, done.stderr or f"ended by signal {-done.returncode}"
 
 
 @pytest.mark.gpu
