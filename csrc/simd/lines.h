@@ -31,7 +31,10 @@ A3D_INLINE void settle(const uint32_t* p) { asm volatile("" : : "r"(p) : "memory
 
 #if defined(__AVX2__) && !defined(AVATAR3D_PORTABLE)
 
-A3D_INLINE __m128 load_two(const float* p) { return _mm_castpd_ps(_mm_load_sd(reinterpret_cast<const double*>(p))); }
+// as integers: a double would have to lie on eight bytes
+A3D_INLINE __m128 load_two(const float* p) {
+  return _mm_castsi128_ps(_mm_loadl_epi64(reinterpret_cast<const __m128i*>(p)));
+}
 A3D_INLINE void add_two(float* p, const float* pair) {
   _mm_storel_pi(reinterpret_cast<__m64*>(p), _mm_add_ps(load_two(p), load_two(pair)));
 }
