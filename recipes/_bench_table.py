@@ -49,6 +49,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     if figures.get("rows"):
         heads = ("picture, Gaussians", "kernels", "forward", "1 thread", "forward and backward", "1 thread", "load")
         parts.append(_table(heads, _splat_lines(figures["rows"])))
+    if figures.get("posed"):
+        heads = ("drawn from codes and poses", "images", "kernels", "threads", "all images", "images/s", "load")
+        parts.append(_table(heads, [_posed_line(row) for row in figures["posed"]]))
     if figures.get("against"):
         heads = ("ours beside", "picture, Gaussians", "threads", "forward", "times", "both", "times", "load")
         parts.append(_table(heads, [_against_line(row) for row in figures["against"]]))
@@ -83,6 +86,18 @@ def _splat_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
         cells = [text for what in ("forward", "step") for text in (_ms(most, what), _ms(one, what) if one else "")]
         lines.append((*case, *cells, f"{most['load']:.1f}"))
     return lines
+
+
+def _posed_line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    times = f"{row['ms_min']:.2f}, {row['ms_median']:.2f}", f"{1e3 * row['images'] / row['ms_median']:,.0f}"
+    return (
+        f"{row['size']} x {row['size']}, {row['n']:,}",
+        str(row["images"]),
+        row["isa"],
+        str(row["threads"]),
+        *times,
+        f"{row['load']:.1f}",
+    )
 
 
 def _against_line(row: Mapping[str, Any]) -> tuple[str, ...]:

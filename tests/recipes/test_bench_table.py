@@ -37,6 +37,22 @@ def test_only_what_is_between_the_marks_changes() -> None:
     assert table.put_into(new, FIGURES) == new
 
 
+def test_each_kind_of_figures_has_its_table() -> None:
+    posed = {
+        "size": 64,
+        "n": 50,
+        "images": 8,
+        "isa": "cuda",
+        "threads": 1,
+        "ms_min": 2.0,
+        "ms_median": 4.0,
+        "load": 1.0,
+    }
+    text = table.markdown(FIGURES | {"posed": [posed]})
+    assert "| 64 x 64, 50 | 8 | cuda | 1 | 2.00, 4.00 | 2,000 | 1.0 |\n" in text
+    assert text.count("\n| --- |") == 2
+
+
 def test_a_text_without_marks_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "text.md"
     path.write_text("nothing")
