@@ -42,23 +42,10 @@ struct Binning {
 
 constexpr uint32_t kKeyOfNothing = 0x7f800000;  // infinity
 
-A3D_INLINE Mask small_enough(Vec x) { return Vec(kLargest) >= abs(x); }  // false for NaN
-
-A3D_INLINE Mask is_drawn(const Projected<Vec>& p, const Vec* mean, const Vec* quat, const Vec* scale, Vec opacity,
-                         const Vec* colour) {
-  Mask ok = (p.cam[2] > Vec(kNear)) & (p.length2 > Vec(kShortestQuat2)) & (p.det > Vec(0.f)) &
-            (Vec(kLargestDet) > p.det) & (opacity >= Vec(kAlphaMin)) & small_enough(opacity);
-  for (int i = 0; i < 3; ++i) ok = ok & small_enough(mean[i]) & small_enough(scale[i]) & small_enough(colour[i]);
-  for (int i = 0; i < 4; ++i) ok = ok & small_enough(quat[i]);
-  return ok & small_enough(p.cam[2]) & small_enough(p.u) & small_enough(p.v);
-}
-
 A3D_INLINE void write_records(const Projected<Vec>& p, Vec opacity, const Vec* colour, int lanes, Vec* reach,
                               float* records) {
   const Vec log2_o = log2(opacity), zero(0.f);
-  const Vec sigmas2 = max(log2_o - Vec(kLog2AlphaMin), zero) * Vec(2.f / kLog2E);  // 2 ln(255 o)
-  reach[0] = sqrt(sigmas2 * p.blur.xx);
-  reach[1] = sqrt(sigmas2 * p.blur.yy);
+  reach_of(p, log2_o, reach);
   Vec out[kRecord] = {p.u, p.v, p.conic.xx * Vec(-0.5f * kLog2E), p.conic.xy * Vec(-kLog2E),
                       p.conic.yy * Vec(-0.5f * kLog2E), log2_o, colour[0], colour[1], colour[2], p.cam[2],
                       -(p.conic.xy / p.conic.yy), -(p.conic.xy / p.conic.xx), zero, zero, zero, zero};

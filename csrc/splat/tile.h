@@ -42,16 +42,12 @@ struct Corner {
       : x(tile % columns * kTile + 4 * (block & 3) + 0.5f), y(tile / columns * kTile + 4 * (block >> 2) + 0.5f) {}
 };
 
-// Lanes are blocks here. The largest alpha within a block's rectangle of pixel centres lies at the Gaussian's centre or
-// on an edge that faces it: on the nearest column, at the ridge's height, or on the nearest row, at the ridge's place.
+// Lanes are blocks here; see peak_in_rectangle.
 A3D_INLINE unsigned blocks_touched(const float* r, Vec left, Vec top) {
-  const Vec x0 = left - Vec(r[kU]), x1 = x0 + Vec(3.f), y0 = top - Vec(r[kV]), y1 = y0 + Vec(3.f), zero(0.f);
-  const Vec xx(r[kQxx]), xy(r[kQxy]), yy(r[kQyy]);
-  const Vec near_x = clamp(zero, x0, x1), near_y = clamp(zero, y0, y1);
-  const Vec at_column = log2_alpha(near_x, clamp(Vec(r[kToY]) * near_x, y0, y1), xx, xy, yy, zero);
-  const Vec at_row = log2_alpha(clamp(Vec(r[kToX]) * near_y, x0, x1), near_y, xx, xy, yy, zero);
+  const Vec x0 = left - Vec(r[kU]), x1 = x0 + Vec(3.f), y0 = top - Vec(r[kV]), y1 = y0 + Vec(3.f);
+  const Vec peak = peak_in_rectangle(x0, x1, y0, y1, Vec(r[kQxx]), Vec(r[kQxy]), Vec(r[kQyy]), Vec(r[kToX]), Vec(r[kToY]));
   const float slack = 1e-3f;  // rounding must not lose a pixel
-  return bits(max(at_column, at_row) >= Vec(kLog2AlphaMin - slack - r[kLog2O]));
+  return bits(peak >= Vec(kLog2AlphaMin - slack - r[kLog2O]));
 }
 
 // The records of a tile's hits on their way into the cache, well ahead of their use and on into the next tile.
