@@ -1,12 +1,13 @@
 // SPDX-License-Identifier: Apache-2.0
 // Multiresolution hash encoding (Mueller et al. 2022, Instant NGP) of points in the unit cube: each level is a grid of
-// vertices with kFeatures numbers, read by (bi- or tri-)linear interpolation. Maths once, on a number type T and its whole
-// numbers U: Vec and Whole on the CPU, float and uint32_t in a CUDA file.
+// vertices with kFeatures numbers, read by (bi- or tri-)linear interpolation. Maths once, on a number type T and its
+// whole numbers U: Vec and Whole on the CPU, float and uint32_t in a CUDA file.
 //
-// A grid line, all x of one (y, z), always lies in a row: vertex (x, y, z) is row (y a + z b mod 2^32) / 2^shift + x. So
-// x and x + 1 are neighbours and one load fetches both. Dense levels: shift 0, a = R + 1, b = (R + 1)^2. Hashed levels,
+// A grid line, all x of one (y, z), always lies in a row: vertex (x, y, z) is row (y a + z b mod 2^32) / 2^shift + x.
+// So x and x + 1 are neighbours and one load fetches both. Dense levels: shift 0, a = R + 1, b = (R + 1)^2. Hashed levels,
 // 2^k rows: shift 32 - k, and a, b = 2^32 times badly approximable numbers (the golden section; powers of the plastic
-// number), so that lines which share rows lie far from each other. They need R rows more: the last lines run over the end.
+// number), so that lines which share rows lie far from each other. They need R rows more: the last lines run over the
+// end.
 #pragma once
 
 #include "common.h"

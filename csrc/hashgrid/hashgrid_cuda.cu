@@ -1,6 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
-// The CUDA body of avatar3d.ops.hashgrid: a thread is a point and walks over the levels, so that the threads of a warp are
-// always in the same one. Rows of the point-first arrays go through a tile of shared memory, to be read and written whole.
+// The CUDA body of avatar3d.ops.hashgrid: a thread is a point and walks over the levels, so that the threads of a warp
+// are always in the same one. Rows of the point-first arrays go through a tile of shared memory, to be read and written
+// whole.
 // Table gradients are added atomically: their last bits depend on the order.
 #include "cuda/cuda.h"
 #include "hashgrid/hashgrid.h"
@@ -20,8 +21,8 @@ struct Tile {
   int points, width, start, columns;
 
   __device__ Tile(int64_t count, int width_, int start_)
-      : first(static_cast<int64_t>(blockIdx.x) * kPoints), points(static_cast<int>(min(count - first, int64_t{kPoints}))),
-        width(width_), start(start_), columns(min(kTile, width_ - start_)) {}
+      : first(static_cast<int64_t>(blockIdx.x) * kPoints),
+        points(static_cast<int>(min(count - first, int64_t{kPoints}))), width(width_), start(start_), columns(min(kTile, width_ - start_)) {}
 
   // move(element of the array, element of the tile) for each of both
   template <class Move>

@@ -1,7 +1,7 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CUDA body of avatar3d.ops.ssim: weighted L1 and SSIM of a batch of pictures, with the gradient made on the way. A
 // block is a tile of one plane, blurred across and then down in shared memory. Three launches: compare tiles; sum up,
-// since the gradient needs each picture's total weight; blur the slopes. Sums have a fixed order: same input, same bits.
+// since the gradient needs each picture's total weight; blur the slopes. Sums have a fixed order: same bits each time.
 #include "cuda/cuda.h"
 // after the numbers it is a template on
 #include "ssim/ssim.h"
@@ -54,7 +54,9 @@ struct Here {
   __device__ explicit Here(const Pictures& p)
       : x0(static_cast<int>(blockIdx.x) % p.across() * kWide), y0(static_cast<int>(blockIdx.x) / p.across() * kHigh),
         plane(static_cast<int>(blockIdx.y)), image(static_cast<int>(blockIdx.z)) {}
-  __device__ int64_t plane_at(const Pictures& p) const { return (static_cast<int64_t>(image) * 3 + plane) * p.pixels(); }
+  __device__ int64_t plane_at(const Pictures& p) const {
+    return (static_cast<int64_t>(image) * 3 + plane) * p.pixels();
+  }
 };
 
 // to [rows,columns]: the tile and a border of the blur's reach, zero beyond the picture
@@ -85,7 +87,8 @@ template <int kFields>
 __device__ void blur_down(const Taps& taps, const float* across, int i, float* sum) {
   for (int k = 0; k < kFields; ++k) {
     sum[k] = 0;
-    for (int tap = 0; tap < kTaps; ++tap) sum[k] = muladd(taps.at[tap], across[k * kRows * kWide + i + tap * kWide], sum[k]);
+    const float* field = across + k * kRows * kWide + i;
+    for (int tap = 0; tap < kTaps; ++tap) sum[k] = muladd(taps.at[tap], field[tap * kWide], sum[k]);
   }
 }
 
