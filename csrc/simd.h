@@ -2,8 +2,8 @@
 // Sixteen floats at a time, whatever the machine. One of three bodies is compiled in: AVX-512 (one register), AVX2 (two
 // registers) or the compiler's own vectors (anything else). The rest of the kernels is written once on top of it.
 //
-// Vec: load, load_quarter (lane i is p[i % 4]), store, store_front (lanes < 10), + - * /, muladd,
-// min, max, sqrt, exp2_each, log2, reciprocal, select, keep, transpose, ...
+// Vec: load, load_quarter (lane i is p[i % 4]), store, + - * /, muladd, min, max, sqrt, exp2_each, log2,
+// reciprocal, select, keep, transpose, ...
 // Mask: & | and-not, bits, any.
 #pragma once
 

@@ -22,12 +22,6 @@ A3D_INLINE void store(float* p, Vec x) {
   _mm256_storeu_ps(p, x.a);
   _mm256_storeu_ps(p + 8, x.b);
 }
-template <int kCount>
-A3D_INLINE void store_front(float* p, Vec x) {
-  static_assert(kCount == 10);
-  _mm256_storeu_ps(p, x.a);
-  _mm_storel_pi(reinterpret_cast<__m64*>(p + 8), _mm256_castps256_ps128(x.b));
-}
 A3D_INLINE Vec load_quarter(const float* p) {
   const __m256 half = _mm256_broadcast_ps(reinterpret_cast<const __m128*>(p));
   return {half, half};
@@ -94,8 +88,12 @@ A3D_INLINE void to_quarters(Vec v, float* a, float* b, float* c, float* d) {
 // Within each quarter: x0 y0 x1 y1; x2 y2 x3 y3; x0 x1 y0 y1; x2 x3 y2 y3; x1 x0 x3 x2.
 A3D_INLINE Vec quarters_low(Vec x, Vec y) { return {_mm256_unpacklo_ps(x.a, y.a), _mm256_unpacklo_ps(x.b, y.b)}; }
 A3D_INLINE Vec quarters_high(Vec x, Vec y) { return {_mm256_unpackhi_ps(x.a, y.a), _mm256_unpackhi_ps(x.b, y.b)}; }
-A3D_INLINE Vec halves_low(Vec x, Vec y) { return {_mm256_shuffle_ps(x.a, y.a, 0x44), _mm256_shuffle_ps(x.b, y.b, 0x44)}; }
-A3D_INLINE Vec halves_high(Vec x, Vec y) { return {_mm256_shuffle_ps(x.a, y.a, 0xee), _mm256_shuffle_ps(x.b, y.b, 0xee)}; }
+A3D_INLINE Vec halves_low(Vec x, Vec y) {
+  return {_mm256_shuffle_ps(x.a, y.a, 0x44), _mm256_shuffle_ps(x.b, y.b, 0x44)};
+}
+A3D_INLINE Vec halves_high(Vec x, Vec y) {
+  return {_mm256_shuffle_ps(x.a, y.a, 0xee), _mm256_shuffle_ps(x.b, y.b, 0xee)};
+}
 A3D_INLINE Vec swap_neighbours(Vec x) { return {_mm256_permute_ps(x.a, 0xb1), _mm256_permute_ps(x.b, 0xb1)}; }
 
 A3D_INLINE void transpose_8x8(__m256* r) {
@@ -147,7 +145,8 @@ constexpr PlacesOfBits kPlacesOfBits;
 A3D_INLINE void lists_by_bit(const uint32_t* masks, int n, uint32_t* lists, size_t stride, int* lengths) {
   int length[16] = {};
   for (int first = 0; first < n; first += 8) {
-    const __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(masks + first)), base = _mm256_set1_epi32(first);
+    const __m256i m = _mm256_loadu_si256(reinterpret_cast<const __m256i*>(masks + first));
+    const __m256i base = _mm256_set1_epi32(first);
 #pragma GCC unroll 16
     for (int b = 0; b < 16; ++b) {
       const auto has = static_cast<unsigned>(_mm256_movemask_ps(_mm256_castsi256_ps(_mm256_slli_epi32(m, 31 - b))));

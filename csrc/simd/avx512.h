@@ -19,12 +19,6 @@ struct Mask {
 
 A3D_INLINE Vec load(const float* p) { return _mm512_loadu_ps(p); }
 A3D_INLINE void store(float* p, Vec a) { _mm512_storeu_ps(p, a.v); }
-template <int kCount>
-A3D_INLINE void store_front(float* p, Vec a) {
-  static_assert(kCount == 10);
-  _mm256_storeu_ps(p, _mm512_castps512_ps256(a.v));
-  _mm_storel_pi(reinterpret_cast<__m64*>(p + 8), _mm512_extractf32x4_ps(a.v, 2));
-}
 A3D_INLINE Vec load_quarter(const float* p) { return _mm512_broadcast_f32x4(_mm_loadu_ps(p)); }
 A3D_INLINE Vec operator+(Vec a, Vec b) { return _mm512_add_ps(a.v, b.v); }
 A3D_INLINE Vec operator-(Vec a, Vec b) { return _mm512_sub_ps(a.v, b.v); }

@@ -27,10 +27,6 @@ A3D_INLINE Vec load(const float* p) {
   return a;
 }
 A3D_INLINE void store(float* p, Vec a) { std::memcpy(p, &a.v, sizeof a.v); }
-template <int kCount>
-A3D_INLINE void store_front(float* p, Vec a) {
-  std::memcpy(p, &a.v, kCount * sizeof(float));
-}
 A3D_INLINE Vec load_quarter(const float* p) {
   Vec a;
   for (int i = 0; i < kLanes; ++i) a.v[i] = p[i % 4];

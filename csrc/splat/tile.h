@@ -220,7 +220,8 @@ inline void draw_tile(int tile, const Grid& grid, const State& state, TileScratc
   list_blocks(s);
   alignas(64) float planes[5 * kTilePixels];
   for (int block = 0; block < kBlocks; ++block) {
-    const Blended b = blend_block({s.records.data(), s.list(block), s.lengths[block], Corner(tile, block, grid.columns)});
+    const Corner corner(tile, block, grid.columns);
+    const Blended b = blend_block({s.records.data(), s.list(block), s.lengths[block], corner});
     float* at = planes + (block >> 2) * 4 * kTile + 4 * (block & 3);
     store_block(at, kTile, b.red);
     store_block(at + kTilePixels, kTile, b.green);

@@ -129,15 +129,6 @@ inline void start(Pending& p, float* nowhere) {
   p.up = &none;
 }
 
-// Moments about a centre that lies at (-ox, -oy) of the present one.
-A3D_INLINE void shift_moments(Vec ox, Vec oy, Vec* m) {
-  m[kXX] = muladd(ox, muladd(ox, m[kSum], m[kX] + m[kX]), m[kXX]);
-  m[kYY] = muladd(oy, muladd(oy, m[kSum], m[kY] + m[kY]), m[kYY]);
-  m[kXY] = muladd(ox, m[kY], muladd(oy, muladd(ox, m[kSum], m[kX]), m[kXY]));
-  m[kX] = muladd(ox, m[kSum], m[kX]);
-  m[kY] = muladd(oy, m[kSum], m[kY]);
-}
-
 // Where moments go: a row for each (tile, Gaussian) pair, see state.h.
 struct HitMoments {
   float* rows;                  // [hits,10]
@@ -150,24 +141,18 @@ struct HitMoments {
   }
 };
 
-// From the sums of up to sixteen Gaussians of a tile to their moments, each written to its own place.
-A3D_INLINE void write_moments(const float* records, const float* sums, const uint32_t* slots, int lanes, Corner corner,
-                              const HitMoments& out) {
-  Vec sum[kLanes];
-  alignas(64) float x[kLanes], y[kLanes];
-  for (int lane = 0; lane < kLanes; ++lane) {
-    const int from = lane < lanes ? lane : 0;
-    const float* r = records + from * kRecord;
-    sum[lane] = load(sums + from * kRecord);
-    x[lane] = corner.x + 4 * static_cast<int>(field_bits(r, kHomeX)) + 1.5f - r[kU];
-    y[lane] = corner.y + 4 * static_cast<int>(field_bits(r, kHomeY)) + 1.5f - r[kV];
-  }
-  transpose(sum);
-  Vec m[kLanes] = {sum[0], sum[1], sum[4], sum[13], sum[5], sum[8], sum[2], sum[6], sum[10], sum[14]};
-  for (int k = kMoments; k < kLanes; ++k) m[k] = Vec(0.f);
-  shift_moments(load(x), load(y), m);
-  transpose(m);
-  for (int lane = 0; lane < lanes; ++lane) store_front<kMoments>(out.row(slots[lane]), m[lane]);
+// From the sums of a Gaussian of a tile, about the centre of its home, to its moments about its own mean.
+inline void write_moments(const float* r, const float* sum, Corner tile_corner, float* out) {
+  const float ox = tile_corner.x + 4 * static_cast<int>(field_bits(r, kHomeX)) + 1.5f - r[kU];
+  const float oy = tile_corner.y + 4 * static_cast<int>(field_bits(r, kHomeY)) + 1.5f - r[kV];
+  const float all = sum[0], x = sum[1], y = sum[4], xy = sum[5], yy = sum[8], xx = sum[13];
+  out[kSum] = all;
+  out[kX] = x + ox * all;
+  out[kY] = y + oy * all;
+  out[kXX] = xx + ox * (ox * all + 2 * x);
+  out[kXY] = xy + ox * y + oy * (ox * all + x);
+  out[kYY] = yy + oy * (oy * all + 2 * y);
+  for (int plane = 0; plane < 4; ++plane) out[kRed + plane] = sum[4 * plane + 2];
 }
 
 // light: T at the end of each pixel. With g = dL/d(colour, alpha, depth) . (c, 1, z) and u the sum of w g of everything
@@ -221,7 +206,7 @@ A3D_INLINE void gather_again(const State& state, int tile, int columns, TileScra
     const uint32_t mask = state.masks[hit];
     slots[n] = out.slot(record, state.hits[hit], tile, columns);
     __builtin_prefetch(out.row(slots[n]), 1);
-    if (!mask) store_front<kMoments>(out.row(slots[n]), Vec(0.f));
+    if (!mask) std::fill_n(out.row(slots[n]), kMoments, 0.f);
     n += mask != 0;
     return mask;
   });
@@ -266,9 +251,9 @@ inline void replay_tile(int tile, const Grid& grid, const State& state, const Up
     }
   }
   add_pixels(*before);
-  for (int i = 0; i < s.count; i += kLanes) {
-    write_moments(s.records.data() + static_cast<size_t>(i) * kRecord, s.sums.data() + static_cast<size_t>(i) * kRecord,
-                  s.slots.data() + i, std::min(kLanes, s.count - i), Corner(tile, 0, grid.columns), out);
+  for (int i = 0; i < s.count; ++i) {
+    const size_t at = static_cast<size_t>(i) * kRecord;
+    write_moments(s.records.data() + at, s.sums.data() + at, Corner(tile, 0, grid.columns), out.row(s.slots.data()[i]));
   }
 }
 
