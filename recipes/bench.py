@@ -10,7 +10,7 @@ import statistics
 import subprocess
 import sys
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -22,7 +22,7 @@ from avatar3d.ops.splat import TileRoom
 from avatar3d.recipes import doctor
 from avatar3d.recipes._scene import TRAINED, Scene, head
 from avatar3d.recipes._text import table
-from avatar3d.recipes._timing import times_ms
+from avatar3d.recipes._timing import as_figures, times_ms
 from avatar3d.recipes._versus import versus
 from avatar3d.records import Progress, Watch, unwatched
 
@@ -97,7 +97,7 @@ def bench_splat(
                 rows += _rows_in_a_process(kind, cases, repetitions, counts)
         for done, name in enumerate(against):
             watch(Progress("bench", (len(kinds) + done) / (len(kinds) + len(against)), f"beside {name}"))
-            beside += [asdict(versus(name, *case, count, device)) for case in against_cases for count in counts]
+            beside += [as_figures(versus(name, *case, count, device)) for case in against_cases for count in counts]
     finally:
         _native.set_threads(before)
     watch(Progress("bench", 1.0))
@@ -118,7 +118,7 @@ def rows_here(
                 continue
             paths = ("native", "gsplat") if importlib.util.find_spec("gsplat") else ("native",)
             rows += [_measure(scene, path, images, device, repetitions) for images in BATCHES for path in paths]
-    return [asdict(row) for row in rows]
+    return [as_figures(row) for row in rows]
 
 
 def machine() -> dict[str, Any]:

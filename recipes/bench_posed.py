@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import statistics
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -17,7 +17,7 @@ from avatar3d.ops.posed import posed
 from avatar3d.ops.splat import TileRoom
 from avatar3d.recipes._scene import Scene, head
 from avatar3d.recipes._text import table
-from avatar3d.recipes._timing import times_ms
+from avatar3d.recipes._timing import as_figures, times_ms
 from avatar3d.records import Progress, Watch, unwatched
 from avatar3d.threads import torch_threads
 
@@ -72,7 +72,7 @@ def bench_posed(
     rows = []
     for done, (size, n, images) in enumerate(plan):
         watch(Progress("bench", done / len(plan), f"posed, {size}x{size}, {n} Gaussians, {images} images"))
-        rows.append(asdict(_measure(head(size, n), images, repetitions, device)))
+        rows.append(as_figures(_measure(head(size, n), images, repetitions, device)))
     watch(Progress("bench", 1.0))
     return {"rows": rows}
 

@@ -7,7 +7,7 @@ import os
 import statistics
 import time
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from typing import Any
 
 import torch
@@ -19,6 +19,7 @@ from avatar3d.fit import Budget, Stage, fit
 from avatar3d.ops import _native
 from avatar3d.recipes._step_case import CODES, step_case
 from avatar3d.recipes._text import table
+from avatar3d.recipes._timing import as_figures
 from avatar3d.recipes.train import TrainSettings, perceptual_term, stages
 from avatar3d.records import Camera, Gaussians, Image, Progress, Watch, unwatched
 from avatar3d.render.native import Native
@@ -74,7 +75,7 @@ def bench_step(
             watch(Progress("bench", done / len(plan), f"step, {size}x{size}, {n} Gaussians"))
             rows.append(_measure(size, n, detailed, repetitions))
     watch(Progress("bench", 1.0))
-    return {"rows": [asdict(row) for row in rows]}
+    return {"rows": [as_figures(row) for row in rows]}
 
 
 def _measure(size: int, n: int, detailed: bool, repetitions: int) -> StepRow:
