@@ -16,6 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.ops import _native
 from avatar3d.ops.splat import TileRoom
@@ -83,6 +84,8 @@ def bench_splat(
         InputError: there are no kernels to time, or no such renderer.
     """
     _refuse_what_is_not_here(device)
+    for name in against:
+        choose("avatar3d.render", name)  # a slip of the pen is told at once, not after the rows
     before = _native.threads()
     counts = (threads or tuple(sorted({1, before}))) if device == "cpu" else (1,)
     kinds = (isas or _usual_isas()) if device == "cpu" else ("cuda",)

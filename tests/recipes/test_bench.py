@@ -62,7 +62,7 @@ def test_a_renderer_of_ones_own_is_timed(tmp_path: Path, monkeypatch: pytest.Mon
     monkeypatch.syspath_prepend(tmp_path)
     row = versus("someones.slow", 32, 50, 1, repetitions=2)
     assert min(row.forward_ms_min, row.step_ms_min) >= 50
-    assert row.times_forward > 0
+    assert row.times_forward > 1
     sys.modules.pop("someones.slow")
 
 
