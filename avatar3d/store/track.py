@@ -1,0 +1,81 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracks in a work folder, and motions in files of their own."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from avatar3d.records import Camera, Motion, Track
+from avatar3d.store.capture import load_landmarks
+from avatar3d.store.files import checked, load_arrays, write_arrays
+from avatar3d.store.work import WORK_VERSION, Work
+
+
+def motion_arrays(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
+    """A Motion as named arrays and JSON values."""
+    arrays = {name: getattr(motion, name) for name in ("expression", "blink", "gaze", "head")}
+    return arrays, {"fps": motion.fps, "basis": motion.basis}
+
+
+def motion_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Motion:
+    """The Motion that `motion_arrays` took apart."""
+    return Motion(
+        arrays["expression"], arrays["blink"], arrays["gaze"], arrays["head"], float(about["fps"]), about["basis"]
+    )
+
+
+def save_motion(path: Path, motion: Motion) -> None:
+    """Writes a Motion as safetensors."""
+    write_arrays(path, *motion_arrays(motion))
+
+
+def load_motion(path: Path) -> Motion:
+    """Reads a Motion written by `save_motion`."""
+    return motion_from(*load_arrays(path))
+
+
+def save_track(work: Work, track: Track) -> None:
+    """Writes track.safetensors (the landmarks stay in their own file)."""
+    arrays, about = motion_arrays(track.motion)
+    camera = track.camera
+    arrays |= {
+        "K": camera.K.numpy(),
+        "cam_from_world": camera.cam_from_world.numpy(),
+        "neutral": track.neutral,
+        "basis": track.basis,
+        "confidence": track.confidence,
+        "arkit_map": track.arkit_map,
+    }
+    about |= {
+        "version": WORK_VERSION,
+        "width": camera.width,
+        "height": camera.height,
+        "fitted_frames": track.fitted_frames,
+        "focal_observable": track.focal_observable,
+    }
+    write_arrays(work.track_file, arrays, about)
+
+
+def load_track(work: Work) -> Track:
+    """The track of a work folder."""
+    arrays, about = load_arrays(work.track_file)
+    checked(about, WORK_VERSION, work.track_file)
+    # the motion's own "basis" is a word in `about`; the rig's basis is an array
+    return Track(
+        camera=Camera(
+            torch.from_numpy(arrays["K"]), torch.from_numpy(arrays["cam_from_world"]), about["width"], about["height"]
+        ),
+        neutral=arrays["neutral"],
+        basis=arrays["basis"],
+        motion=motion_from(arrays, about),
+        landmarks=load_landmarks(work),
+        confidence=arrays["confidence"],
+        fitted_frames=about["fitted_frames"],
+        focal_observable=about["focal_observable"],
+        arkit_map=arrays["arkit_map"],
+    )
