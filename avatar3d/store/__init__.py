@@ -28,6 +28,7 @@ from avatar3d.store.files import (
     write_json,
     write_tensors,
 )
+from avatar3d.store.mapped import let_go, streamed
 from avatar3d.store.track import load_motion, load_track, motion_arrays, motion_from, save_motion, save_track
 from avatar3d.store.work import WORK_VERSION, Work
 
@@ -41,6 +42,7 @@ __all__ = [
     "file_hash",
     "frames_writer",
     "key_of",
+    "let_go",
     "load_arrays",
     "load_capture",
     "load_landmarks",
@@ -58,6 +60,7 @@ __all__ = [
     "save_picture",
     "save_sound",
     "save_track",
+    "streamed",
     "sweep",
     "write_arrays",
     "write_json",
