@@ -102,6 +102,14 @@ class Camera:
 
 
 @dataclass(frozen=True)
+class KnownPoses:
+    """A camera and the poses of a head that another tool measured, in that tool's own head space and unit."""
+
+    K: Tensor  # [3,3] px of the capture's pictures; fx and fy may differ
+    camera_from_head: np.ndarray  # [T,7] quaternion wxyz, translation; OpenCV camera axes; NaN = no pose
+
+
+@dataclass(frozen=True)
 class Motion:
     """What a face does over time: measured by the tracker, predicted from speech, or streamed from a phone."""
 

@@ -17,32 +17,35 @@ def frontal(rays: np.ndarray, depth: np.ndarray, rotation: np.ndarray, translati
     return (points - translation[:, None]) @ rotation
 
 
-def blink_of(points: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Right and left lid [T,2], 0 open .. 1 closed, of landmarks [T,478,3] in head space.
+def blink_of(ratios: np.ndarray, training: np.ndarray) -> np.ndarray:
+    """Right and left lid [T,2], 0 open .. 1 closed, of eye aspect ratios [T,2].
 
-    The eye aspect ratio (Soukupova and Cech, 2016) between the person's own open (90th percentile) and closed (2nd).
+    Between the person's own open (90th percentile) and closed (2nd).
 
     Args:
         training: [T] bool, the frames that say what open and closed are.
     """
-    ratios = np.stack([_lid_ratio(points, *shape) for shape, _ in _EYES], 1)
     open_ = np.quantile(ratios[training], 0.90, axis=0)
     closed = np.minimum(np.quantile(ratios[training], 0.02, axis=0), _CLOSED_AT_MOST * open_)
     return np.clip((open_ - ratios) / (open_ - closed), 0, 1)
 
 
-def gaze_of(points: np.ndarray, training: np.ndarray) -> np.ndarray:
+def lid_ratios(points: np.ndarray) -> np.ndarray:
+    """Right and left eye aspect ratio [T,2] (Soukupova and Cech, 2016) of landmarks [T,478,3] in head space."""
+    return np.stack([_lid_ratio(points, *shape) for shape, _ in _EYES], 1)
+
+
+def raw_gaze(points: np.ndarray) -> np.ndarray:
     """Right eye (across, down), left eye (across, down) [T,4]: iris off the middle of the corners, in eye widths.
 
-    Across is to the image's right. The median over the training frames is subtracted.
+    Across is to the image's right. How the eye rests is still in it.
     """
     columns = []
     for ((outer, inner), _), iris in _EYES:
         width = np.linalg.norm(points[:, outer] - points[:, inner], axis=-1)
         off = points[:, iris] - (points[:, outer] + points[:, inner]) / 2
         columns += [off[:, 0] / width, -off[:, 1] / width]
-    gaze = np.stack(columns, 1)
-    return gaze - np.median(gaze[training], axis=0)
+    return np.stack(columns, 1)
 
 
 def _lid_ratio(points: np.ndarray, corners: tuple[int, int], pairs: tuple[tuple[int, int], ...]) -> np.ndarray:

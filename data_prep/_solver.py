@@ -195,15 +195,38 @@ def solve_codes(normals: PointNormals, rig: Rig, weights: Tensor, ridge: float) 
     return torch.cholesky_solve(vector[..., None], torch.linalg.cholesky(matrix))[..., 0]
 
 
-def aligned(points: Tensor, target: Tensor, weights: Tensor) -> Tensor:
-    """Points [V,3] after the similarity that brings them closest to `target` [V,3]; weights [V] (Umeyama, 1991)."""
+@dataclass(frozen=True)
+class Similarity:
+    """Points [V,3] of one space in another: scale * points @ turn + shift."""
+
+    scale: Tensor  # []
+    turn: Tensor  # [3,3]
+    shift: Tensor  # [3] u
+
+    def __call__(self, points: Tensor) -> Tensor:
+        return self.scale * points @ self.turn + self.shift
+
+    def of_poses(self, poses: Poses) -> Poses:
+        """The poses of the same head in the other space; the camera's own space is scaled, so no picture changes."""
+        rotation = poses.rotation @ self.turn
+        return Poses(rotation, self.scale * poses.translation - rotation @ self.shift)
+
+
+def similarity(points: Tensor, target: Tensor, weights: Tensor) -> Similarity:
+    """What brings points [V,3] closest to `target` [V,3]; weights [V] (Umeyama, 1991)."""
     share = weights / weights.sum()
     here, there = share @ points, share @ target
     centred = points - here
     u, values, vt = torch.linalg.svd((share[:, None] * centred).T @ (target - there))
     signs = torch.cat([values.new_ones(2), torch.det(u @ vt).reshape(1).sign()])
     scale = (values * signs).sum() / (share @ centred.square()).sum()
-    return scale * centred @ (u * signs) @ vt + there
+    turn = (u * signs) @ vt
+    return Similarity(scale, turn, there - scale * here @ turn)
+
+
+def aligned(points: Tensor, target: Tensor, weights: Tensor) -> Tensor:
+    """Points [V,3] after the similarity that brings them closest to `target` [V,3]; weights [V]."""
+    return similarity(points, target, weights)(points)
 
 
 def principal_codes(movement: Tensor, components: int, sweeps: int = 8) -> Tensor:
