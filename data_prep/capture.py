@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
@@ -14,6 +14,7 @@ import numpy as np
 from avatar3d import media
 from avatar3d.data_prep._crop import SIZES, Crop, check_faces, check_picture, choose_crop
 from avatar3d.data_prep._cuts import find_cuts, picture_changes
+from avatar3d.data_prep._room import check_room, disk_bytes, usual_size
 from avatar3d.data_prep._scan import scan
 from avatar3d.data_prep.landmarks import detect
 from avatar3d.errors import InputError
@@ -23,16 +24,18 @@ from avatar3d.store import (
     file_hash,
     frames_writer,
     key_of,
+    let_go,
     load_capture,
     load_landmarks,
     save_capture,
+    streamed,
     sweep,
 )
+from avatar3d.store.mapped import EVERY
 
 _VERSION = 1  # of this stage: a change of what it makes must not be mistaken for what an earlier one made
 _ADVISED_S = 60.0
 _SILENT_DB = -60.0
-_REPORT_EVERY = 50  # frames
 
 
 @dataclass(frozen=True)
@@ -40,7 +43,8 @@ class CaptureSettings:
     """How a video becomes a Capture."""
 
     size: int | None = None
-    """Side of the working frames in px: 128, 256, 384 or 512; None: the largest that needs no enlarging."""
+    """Side of the working frames in px: 128, 256, 384 or 512; None: the largest that needs no enlarging and whose
+    frames take at most 16 GB (512 px up to 13 minutes, 384 up to 24, else 256)."""
     min_seconds: float = 5.0
     """Shorter videos are refused."""
     max_seconds: float | None = None
@@ -80,15 +84,25 @@ def capture(
     looked = scan(video, info, model, settings.max_seconds, watch)
     _check_length(video, looked.seconds, settings)
     warnings = [*looked.damage, *check_faces(looked.seen, video)]
-    crop = choose_crop(looked.seen, info.width, info.height, settings.size or SIZES[-1])
     count = round(looked.seconds * FPS)
+    crop = choose_crop(looked.seen, info.width, info.height, settings.size or usual_size(count))
+    if settings.size is None:
+        warnings += _warn_of_shrinking(crop, choose_crop(looked.seen, info.width, info.height, SIZES[-1]), count)
+    frames_key = key_of("frames", _VERSION, source_hash, asdict(crop), count)
+    written = work.key("frames") == frames_key and work.frames.is_file()
+    check_room(work.path, disk_bytes(count, crop.size, written))
     sound = _sound(video, count)
     with _disk(work):
         _prepare_folder(work)
-        _write_frames(video, work, source_hash, crop, count, watch)
+        if not written:
+            work.finish("frames", "")
+        stream = _read(work) if written else _written(video, work, crop, count, watch)
+        with closing(stream) as pictures:
+            changes = picture_changes(pictures)
+        work.finish("frames", frames_key)
         frames = np.load(work.frames, mmap_mode="r")
         landmarks = detect(frames, model, watch)
-        cuts = find_cuts(picture_changes(frames), landmarks.points)
+        cuts = find_cuts(changes, landmarks.points)
         about = {
             "source": {"name": video.name, **asdict(info)},
             "crop": asdict(crop),
@@ -100,23 +114,27 @@ def capture(
     return load_capture(work), landmarks
 
 
-def _write_frames(video: Path, work: Work, source_hash: str, crop: Crop, count: int, watch: Watch) -> None:
-    """Fills frames.npy, unless an interrupted call already did."""
-    key = key_of("frames", _VERSION, source_hash, asdict(crop), count)
-    if work.key("frames") == key and work.frames.is_file():
-        return
-    work.finish("frames", "")
+def _written(video: Path, work: Work, crop: Crop, count: int, watch: Watch) -> Iterator[np.ndarray]:
+    """The frames one by one; when the last is through, they are in frames.npy."""
     size = None if crop.side == crop.size else (crop.size, crop.size)
     pictures = islice(media.frames(video, FPS, box=crop.box, size=size), count)
     with frames_writer(work.frames, (count, crop.size, crop.size, 3)) as array:
         index = 0
         for index, picture in enumerate(pictures):
             array[index] = picture
-            if index % _REPORT_EVERY == 0:
+            if index % EVERY == 0:
+                let_go(array)
                 watch(Progress("frames", index / count, f"{index} of {count}"))
-        array[index + 1 :] = array[index]  # a file that ends a few frames early shows its last picture
-    work.finish("frames", key)
+            yield picture
+        for missing in range(index + 1, count):  # a file that ends a few frames early shows its last picture
+            array[missing] = array[index]
+            yield array[index]
     watch(Progress("frames", 1.0, f"{count} of {count}"))
+
+
+def _read(work: Work) -> Iterator[np.ndarray]:
+    """The frames that an interrupted call wrote."""
+    yield from streamed(np.load(work.frames, mmap_mode="r"))
 
 
 def _prepare_folder(work: Work) -> None:
@@ -150,6 +168,16 @@ def _sound(video: Path, frames: int) -> Sound | None:
     samples = heard.samples[: round(frames / FPS * SAMPLE_RATE)]
     missing = round(frames / FPS * SAMPLE_RATE) - len(samples)
     return Sound(np.pad(samples, (0, missing)), SAMPLE_RATE)
+
+
+def _warn_of_shrinking(crop: Crop, full: Crop, count: int) -> list[str]:
+    if crop.size == full.size:
+        return []
+    gigabytes = disk_bytes(count, full.size) / 1e9
+    return [
+        f"{count / FPS / 60:.0f} minutes are kept at {crop.size} px a side to spare the disk; "
+        f"--size {full.size} keeps all that the video shows, and takes {gigabytes:.0f} GB"
+    ]
 
 
 def _warnings(count: int, sound: Sound | None, landmarks: Landmarks) -> list[str]:

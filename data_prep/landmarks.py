@@ -17,12 +17,13 @@ import numpy as np
 
 from avatar3d.errors import InputError
 from avatar3d.records import Landmarks, Progress, Watch, unwatched
+from avatar3d.store import let_go
 from avatar3d.threads import usable_cores
 
 POINTS = 478
 SCORES = 52
 _MOST_FACES = 2  # a second person is to be noticed, not measured
-_BATCH = 64  # frames between two reports
+_BATCH = 64  # frames between two reports, and between two times that mapped ones are let go
 
 
 @dataclass(frozen=True)
@@ -116,7 +117,7 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
     """The landmarks of the largest face of every frame.
 
     Args:
-        frames: [T,H,W,3] uint8 RGB, may be memory-mapped.
+        frames: [T,H,W,3] uint8 RGB, may be memory-mapped; then only a few of them are held in memory at a time.
         model: face_landmarker.task.
         watch: told about every 64 frames.
 
@@ -124,11 +125,11 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
         InputError: MediaPipe or the model cannot be had.
     """
     count = len(frames)
-    faces: list[Face | None] = [None] * count
+    seen = _nothing_seen(count)
 
     def look(landmarker: Landmarker, rows: range) -> None:
         for row in rows:
-            faces[row] = landmarker.largest(frames[row])
+            _note(seen, row, landmarker.largest(frames[row]))
 
     workers = min(usable_cores(), 2)
     with _several(model, workers) as landmarkers, ThreadPoolExecutor(workers) as pool:
@@ -137,18 +138,31 @@ def detect(frames: Sequence[np.ndarray] | np.ndarray, model: Path, watch: Watch 
             tasks = [pool.submit(look, one, rows[worker::workers]) for worker, one in enumerate(landmarkers)]
             for task in tasks:
                 task.result()
+            if isinstance(frames, np.ndarray):
+                let_go(frames)
             watch(Progress("landmarks", rows.stop / count, f"{rows.stop} of {count} frames"))
-    return gathered(faces)
+    return seen
 
 
 def gathered(faces: Sequence[Face | None]) -> Landmarks:
     """One face a frame as a record; None is a frame without a face."""
-    points = np.full((len(faces), POINTS, 3), np.nan, np.float32)
-    scores = np.full((len(faces), SCORES), np.nan, np.float32)
+    seen = _nothing_seen(len(faces))
     for row, face in enumerate(faces):
-        if face is not None:
-            points[row], scores[row] = face.points, face.scores
-    return Landmarks(points, scores, np.array([face is not None for face in faces], bool))
+        _note(seen, row, face)
+    return seen
+
+
+def _nothing_seen(frames: int) -> Landmarks:
+    return Landmarks(
+        np.full((frames, POINTS, 3), np.nan, np.float32),
+        np.full((frames, SCORES), np.nan, np.float32),
+        np.zeros(frames, bool),
+    )
+
+
+def _note(seen: Landmarks, row: int, face: Face | None) -> None:
+    if face is not None:
+        seen.points[row], seen.scores[row], seen.found[row] = face.points, face.scores, True
 
 
 @contextmanager
