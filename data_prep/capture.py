@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Generator, Iterator
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -114,7 +114,7 @@ def capture(
     return load_capture(work), landmarks
 
 
-def _written(video: Path, work: Work, crop: Crop, count: int, watch: Watch) -> Iterator[np.ndarray]:
+def _written(video: Path, work: Work, crop: Crop, count: int, watch: Watch) -> Generator[np.ndarray, None, None]:
     """The frames one by one; when the last is through, they are in frames.npy."""
     size = None if crop.side == crop.size else (crop.size, crop.size)
     pictures = islice(media.frames(video, FPS, box=crop.box, size=size), count)
@@ -132,7 +132,7 @@ def _written(video: Path, work: Work, crop: Crop, count: int, watch: Watch) -> I
     watch(Progress("frames", 1.0, f"{count} of {count}"))
 
 
-def _read(work: Work) -> Iterator[np.ndarray]:
+def _read(work: Work) -> Generator[np.ndarray, None, None]:
     """The frames that an interrupted call wrote."""
     yield from streamed(np.load(work.frames, mmap_mode="r"))
 

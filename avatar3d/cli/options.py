@@ -110,8 +110,8 @@ class Prepare(Verb):
     out: OutFolder
     """The work folder to write."""
     size: Literal[128, 256, 384, 512] | None = None
-    """Side of the frames in px (default: the largest that the face's crop fills and whose frames take at most 16 GB: 512 up
-    to 13 minutes, 384 up to 24, else 256)."""
+    """Side of the frames in px (default: the largest that the face's crop fills and whose frames take 16 GB at most:
+    512 up to 13 minutes, 384 up to 24, else 256)."""
     restart: bool = False
     """Begin anew instead of continuing."""
 
