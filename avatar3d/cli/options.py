@@ -205,18 +205,22 @@ class Eval(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Verb):
-    """Write a prepared capture for other programs: nerfstudio's transforms.json, images and masks."""
+    """Write a prepared capture for other programs: nerfstudio, AD-NeRF's family, VHAP and GaussianAvatars, COLMAP."""
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
     """The work folder that `prepare` or `create` wrote."""
     out: OutFolder
     """A new folder; the head stands still in it and the camera moves."""
+    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap"] = "nerfstudio"
+    """nerfstudio: transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and
+    TalkingGaussian read, but for the outputs of their networks; vhap: cameras, images and masks for VHAP and
+    GaussianAvatars, without FLAME's parameters; colmap: a sparse model, binary and text, also for 3DGS."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import export
         from avatar3d.store import Work
 
-        figures = export.export(Work(self.work), self.out, out.watch)
+        figures = export.export(Work(self.work), self.out, self.format, out.watch)
         out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
         return figures
 
