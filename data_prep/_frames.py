@@ -9,18 +9,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.data_prep._rig_fit import CODE_RIDGE, EVERYWHERE, OUTLIER, Fit, code_weights, frame_errors
+from avatar3d.data_prep._rig_fit import EVERYWHERE, OUTLIER, Fit, frame_errors
 from avatar3d.data_prep._sight import Sight
 from avatar3d.data_prep._smooth import bridged, bridged_poses, measure_steadiness, shots, smoothing_step
-from avatar3d.data_prep._solver import (
-    PointNormals,
-    Poses,
-    pose_normals,
-    refine_poses,
-    reprojection,
-    solve_codes,
-    starting_poses,
-)
+from avatar3d.data_prep._solver import Poses, pose_normals, refine_poses, reprojection, starting_poses
 
 _JUMP_U = 1.0  # a head does not leave its neighbours' median by 10 cm for an instant
 
@@ -93,7 +85,7 @@ def _solve_apart(fit: Fit, sight: Sight, found: np.ndarray, given: Poses | None)
     for block in np.array_split(rows, max(1, len(rows) // 512)):
         seen, at = sight[block], torch.from_numpy(block)
         poses = None if given is None else given[at]
-        poses, codes[at] = _solve_block(fit, seen) if poses is None else (poses, _read(fit, seen, poses))
+        poses, codes[at] = _solve_block(fit, seen) if poses is None else (poses, fit.codes(seen, poses))
         rotation[at], translation[at] = poses.rotation, poses.translation
     translation[~torch.from_numpy(found), 2] = translation[rows, 2].median()
     return Poses(rotation, translation), codes
@@ -104,13 +96,9 @@ def _solve_block(fit: Fit, seen: Tensor) -> tuple[Poses, Tensor]:
     poses = starting_poses(seen, fit.focal, fit.scene.face_width)
     poses = refine_poses(seen, fit.rig, codes, poses, fit.focal, fit.scene.bone, 5)
     for _ in range(3):
-        codes = _read(fit, seen, poses)
+        codes = fit.codes(seen, poses)
         poses = refine_poses(seen, fit.rig, codes, poses, fit.focal, fit.scene.bone + EVERYWHERE, 2)
     return poses, codes
-
-
-def _read(fit: Fit, seen: Tensor, poses: Poses) -> Tensor:
-    return solve_codes(PointNormals.of(seen, poses, fit.focal), fit.rig, code_weights(fit.scene), CODE_RIDGE)
 
 
 def _normals(fit: Fit, sight: Sight, poses: Poses, codes: Tensor) -> tuple[Tensor, Tensor]:
@@ -126,7 +114,7 @@ def _codes(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, usable: np.ndarr
     codes = codes.clone()
     for rows in sight.blocks():
         there = np.flatnonzero(usable[rows]) + rows.start
-        codes[there] = _read(fit, sight[there], poses[torch.from_numpy(there)])
+        codes[there] = fit.codes(sight[there], poses[torch.from_numpy(there)])
     return codes
 
 

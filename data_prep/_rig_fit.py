@@ -8,6 +8,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatar3d.data_prep._bounded import CodePrior, solve_bounded
 from avatar3d.data_prep._focal import Scene, fit_rigid
 from avatar3d.data_prep._solver import (
     PointNormals,
@@ -38,6 +39,15 @@ class Fit:
     scene: Scene
     rig: Rig
     focal: float  # u of the picture
+    weights: Tensor  # [V] what counts when a frame's codes are read
+    prior: CodePrior | None = None  # of a face model's codes; None: those of a personal basis
+
+    def codes(self, seen: Tensor, poses: Poses) -> Tensor:
+        """The codes [T,K] that fit each frame best."""
+        normals = PointNormals.of(seen, poses, self.focal)
+        if self.prior is None:
+            return solve_codes(normals, self.rig, self.weights, CODE_RIDGE)
+        return solve_bounded(normals, self.rig, self.weights, self.prior)
 
 
 def fit_rig(scene: Scene, seen: Tensor, focal: float, components: int, given: Poses | None = None) -> Rig:
@@ -46,7 +56,7 @@ def fit_rig(scene: Scene, seen: Tensor, focal: float, components: int, given: Po
     Args:
         given: poses that are known and stay as they are; None: they are solved for.
     """
-    neutral, poses = _rigid(scene, seen, focal, given)
+    neutral, poses = rigid_start(scene, seen, focal, given)
     errors = frame_errors(reprojection(seen, Rig.rigid(neutral), seen.new_zeros(len(seen), 0), poses, focal))
     good = errors < OUTLIER * errors.median()
     seen, poses = seen[good], poses[good]
@@ -78,7 +88,8 @@ def frame_errors(residuals: Tensor) -> Tensor:
     return residuals.square().sum(-1).mean(-1).sqrt()
 
 
-def _rigid(scene: Scene, seen: Tensor, focal: float, given: Poses | None) -> tuple[Tensor, Poses]:
+def rigid_start(scene: Scene, seen: Tensor, focal: float, given: Poses | None) -> tuple[Tensor, Poses]:
+    """A rigid face [V,3] and its poses; those that are given stay as they are."""
     if given is None:
         rigid = fit_rigid(scene, seen, focal)
         return rigid.neutral, rigid.poses

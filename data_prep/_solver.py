@@ -181,6 +181,13 @@ def solve_rig(normals: PointNormals, codes: Tensor, centre: Tensor, pull: float,
 
 def solve_codes(normals: PointNormals, rig: Rig, weights: Tensor, ridge: float) -> Tensor:
     """The codes [T,K] that fit each frame best for a known rig and known poses; weights per vertex [V]."""
+    matrix, vector = code_normals(normals, rig, weights)
+    matrix = matrix + ridge * torch.eye(matrix.shape[1], dtype=matrix.dtype)
+    return torch.cholesky_solve(vector[..., None], torch.linalg.cholesky(matrix))[..., 0]
+
+
+def code_normals(normals: PointNormals, rig: Rig, weights: Tensor) -> tuple[Tensor, Tensor]:
+    """Normal equations ([T,K,K], [T,K]) of every frame's codes for a known rig and known poses; weights [V]."""
     components = rig.basis.shape[2]
     row, column = torch.triu_indices(components, components)
     left, right = torch.triu_indices(3, 3)
@@ -188,11 +195,14 @@ def solve_codes(normals: PointNormals, rig: Rig, weights: Tensor, ridge: float) 
     products = basis[:, left][:, :, row] * basis[:, right][:, :, column]
     products = products + (left != right)[:, None] * (basis[:, right][:, :, row] * basis[:, left][:, :, column])
     sums = normals.matrix.flatten(1) @ products.flatten(0, 1)
-    matrix = sums[:, _symmetric(components)] + ridge * torch.eye(components, dtype=sums.dtype)
-    explained = (normals.matrix[..., _symmetric(3)] @ rig.neutral[:, :, None])[..., 0]
+    explained = (unpacked(normals.matrix) @ rig.neutral[:, :, None])[..., 0]
     missing = (normals.vector - explained) * weights[:, None]
-    vector = missing.flatten(1) @ rig.basis.flatten(0, 1)
-    return torch.cholesky_solve(vector[..., None], torch.linalg.cholesky(matrix))[..., 0]
+    return sums[:, _symmetric(components)], missing.flatten(1) @ rig.basis.flatten(0, 1)
+
+
+def unpacked(triangle: Tensor) -> Tensor:
+    """Symmetric matrices [...,3,3] of their upper triangles [...,6]."""
+    return triangle[..., _symmetric(3)]
 
 
 @dataclass(frozen=True)
@@ -205,6 +215,10 @@ class Similarity:
 
     def __call__(self, points: Tensor) -> Tensor:
         return self.scale * points @ self.turn + self.shift
+
+    def of_fields(self, fields: Tensor) -> Tensor:
+        """The displacements [V,3,K] in the other space."""
+        return self.scale * torch.einsum("vik,ij->vjk", fields, self.turn)
 
     def of_poses(self, poses: Poses) -> Poses:
         """The poses of the same head in the other space; the camera's own space is scaled, so no picture changes."""

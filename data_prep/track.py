@@ -7,7 +7,7 @@ No face model is needed: the person's own minutes say how that face moves. Every
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -15,21 +15,25 @@ from torch import Tensor
 
 from avatar3d.data_prep._eyes import blink_of, frontal, lid_ratios, raw_gaze
 from avatar3d.data_prep._focal import Scene, find_focal
-from avatar3d.data_prep._frames import pose_frames, residuals
+from avatar3d.data_prep._frames import Posed, pose_frames, residuals
 from avatar3d.data_prep._known import checked, in_head_space
-from avatar3d.data_prep._rig_fit import Fit, fit_rig
+from avatar3d.data_prep._morphable import fit_model, named_map, principal
+from avatar3d.data_prep._rig_fit import Fit, code_weights, fit_rig
 from avatar3d.data_prep._sight import Sight, spread
 from avatar3d.data_prep._smooth import bridged, gap_lengths
-from avatar3d.data_prep._solver import Poses, Rig, whitened
+from avatar3d.data_prep._solver import Poses, Rig, similarity, whitened
 from avatar3d.data_prep.quality import BRIDGED_CONFIDENCE, picture_of, track_quality
 from avatar3d.errors import InputError
+from avatar3d.face.arkit import SCORES
 from avatar3d.face.canonical import CanonicalFace
+from avatar3d.face.correspond import at_landmarks
 from avatar3d.face.groups import APERTURE_PAIRS
 from avatar3d.face.rigid import rigid_weights
 from avatar3d.geometry import intrinsics, quat_from_matrix
 from avatar3d.records import (
     Camera,
     Capture,
+    FaceModel,
     KnownPoses,
     Landmarks,
     Motion,
@@ -65,6 +69,7 @@ def track(
     settings: TrackSettings = TrackSettings(),
     watch: Watch = unwatched,
     known: KnownPoses | None = None,
+    model: FaceModel | None = None,
 ) -> Track:
     """Solves a capture's landmarks for the person's rig and motion.
 
@@ -80,12 +85,14 @@ def track(
         known: a camera and poses of another tool. They are taken as they are: only their head space is exchanged for
             ours (the camera's space is scaled with it, so that every point stays where it is in the picture). Frames
             without a pose are bridged or left out.
+        model: a face model in place of the personal basis: identity is solved once, expression frame by frame within
+            the model's bounds. The track holds the leading components of that motion, as it does of a personal one.
 
     Raises:
         InputError: too few frames show a face, or the known poses do not fit the pictures.
     """
     with torch_threads(1), torch.no_grad():
-        return _track(capture, landmarks, face, settings, watch, known)
+        return _track(capture, landmarks, face, settings, watch, known, model)
 
 
 def _track(
@@ -95,6 +102,7 @@ def _track(
     settings: TrackSettings,
     watch: Watch,
     known: KnownPoses | None,
+    model: FaceModel | None,
 ) -> Track:
     frames = len(landmarks.points)
     training = np.arange(frames) < held_out_start(frames)
@@ -106,14 +114,13 @@ def _track(
     watch(Progress("track", 0.2, note + ("" if view.observable else " (assumed)")))
     chosen = view.chosen
     given = view.given and view.given[0][torch.from_numpy(chosen)]
-    rig = fit_rig(view.scene, view.sight.face()[chosen], view.focal, settings.components, given)
+    fit = _fitted(view, view.sight.face()[chosen], given, settings, face, model)
     watch(Progress("track", 0.6, "poses"))
-    fit = Fit(view.scene, rig, view.focal)
     posed = pose_frames(fit, view.sight.face(), training, cuts, settings.smoothing, view.given)
     watch(Progress("track", 0.9, "eyes"))
-    poses, say = posed.poses, posed.usable & training
-    rig, codes = _canonicalised(rig, posed.codes, say)
-    fit = Fit(view.scene, rig, view.focal)
+    say = posed.usable & training
+    rig, poses, codes, named = _settled(fit, posed, say, settings, model)
+    fit = replace(fit, rig=rig)
     residual = residuals(fit, view.sight.face(), poses, codes, view.sight.found)
     confidence = _confidence(residual, posed.usable, training, cuts, settings.longest_bridge)
     blink, gaze = _eyes(fit, view.sight, poses, posed.usable, training, cuts)
@@ -135,7 +142,7 @@ def _track(
         confidence=confidence.astype(np.float32),
         fitted_frames=held_out_start(frames),
         focal_observable=view.observable,
-        arkit_map=_arkit_map(landmarks.scores, codes.numpy(), say).astype(np.float32),
+        arkit_map=_arkit_map(landmarks.scores, codes.numpy(), say, named).astype(np.float32),
     )
 
 
@@ -192,6 +199,29 @@ def _chosen(usable: np.ndarray, settings: TrackSettings) -> np.ndarray:
     return chosen
 
 
+def _fitted(
+    view: _View, seen: Tensor, given: Poses | None, settings: TrackSettings, face: CanonicalFace, model: FaceModel | None
+) -> Fit:
+    if model is None:
+        rig = fit_rig(view.scene, seen, view.focal, settings.components, given)
+        return Fit(view.scene, rig, view.focal, code_weights(view.scene))
+    person = fit_model(view.scene, seen, view.focal, at_landmarks(model, face), given)
+    return Fit(view.scene, person.rig, view.focal, person.weights, person.prior)
+
+
+def _settled(
+    fit: Fit, posed: Posed, say: np.ndarray, settings: TrackSettings, model: FaceModel | None
+) -> tuple[Rig, Poses, Tensor, np.ndarray]:
+    """Rig, poses and codes as a track holds them, and what ARKit's names mean to them [53,K] before it was measured."""
+    if model is None:
+        rig, codes = _canonicalised(fit.rig, posed.codes, say)
+        return rig, posed.poses, codes, np.zeros((len(SCORES) + 1, codes.shape[1]))
+    to_ours = similarity(fit.rig.neutral, fit.scene.canonical, fit.scene.bone)
+    whole = Rig(to_ours(fit.rig.neutral), to_ours.of_fields(fit.rig.basis))
+    rig, codes = _canonicalised(*principal(whole, posed.codes, torch.from_numpy(say), settings.components), say)
+    return rig, to_ours.of_poses(posed.poses), codes, named_map(model, whole, rig).numpy()
+
+
 def _canonicalised(rig: Rig, codes: Tensor, training: np.ndarray) -> tuple[Rig, Tensor]:
     """Unit variance and zero mean over the training frames, ordered by energy, every component opening the mouth."""
     rows = torch.from_numpy(training)
@@ -232,9 +262,9 @@ def _eyes(
     return bridged(blink_of(ratios, say), usable, cuts), bridged(gaze - np.median(gaze[say], axis=0), usable, cuts)
 
 
-def _arkit_map(scores: np.ndarray, codes: np.ndarray, training: np.ndarray) -> np.ndarray:
-    """Ridge regression [53,K]: expression = [52 scores, 1] @ map; the constant is not penalised."""
+def _arkit_map(scores: np.ndarray, codes: np.ndarray, training: np.ndarray, named: np.ndarray) -> np.ndarray:
+    """Ridge regression [53,K] towards `named`: expression = [52 scores, 1] @ map; the constant is not penalised."""
     rows = training & np.isfinite(scores).all(1)
     inputs = np.concatenate([scores[rows], np.ones((rows.sum(), 1))], 1).astype(np.float64)
     ridge = np.diag([1e-2 * rows.sum()] * 52 + [1e-9])
-    return np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ codes[rows])
+    return named + np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ (codes[rows] - inputs @ named))
