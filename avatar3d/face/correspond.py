@@ -53,7 +53,7 @@ def at_landmarks(model: FaceModel, face: CanonicalFace) -> FaceModel:
         expression=sampled(model.expression),
         landmarks=every,
         corners=np.repeat(every[:, None], 3, 1),
-        shares=np.tile(np.float32([1, 0, 0]), (len(every), 1)),
+        shares=np.eye(3, dtype=np.float32)[np.zeros(len(every), int)],
     )
 
 

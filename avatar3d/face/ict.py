@@ -54,11 +54,11 @@ class Ict:
             identity=np.moveaxis(differing["identity_deltas"], 0, -1).astype(np.float32) / np.float32(_CM_PER_U),
             expression=np.moveaxis(moving["expression_deltas"][kept], 0, -1) / np.float32(_CM_PER_U),
             expression_names=tuple(_arkit_name(names[row]) for row in kept),
-            bounds=np.tile(np.float32([[0], [1]]), len(kept)),
+            bounds=np.repeat(np.array([[0], [1]], np.float32), len(kept), 1),
             spread=np.full(len(kept), _SPREAD, np.float32),
             landmarks=np.array(IBUG)[anchors],
             corners=np.repeat(vertices[:, None], 3, 1),
-            shares=np.tile(np.float32([1, 0, 0]), (len(anchors), 1)),
+            shares=np.eye(3, dtype=np.float32)[np.zeros(len(anchors), int)],
         )
 
 
