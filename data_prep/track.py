@@ -200,7 +200,12 @@ def _chosen(usable: np.ndarray, settings: TrackSettings) -> np.ndarray:
 
 
 def _fitted(
-    view: _View, seen: Tensor, given: Poses | None, settings: TrackSettings, face: CanonicalFace, model: FaceModel | None
+    view: _View,
+    seen: Tensor,
+    given: Poses | None,
+    settings: TrackSettings,
+    face: CanonicalFace,
+    model: FaceModel | None,
 ) -> Fit:
     if model is None:
         rig = fit_rig(view.scene, seen, view.focal, settings.components, given)
