@@ -55,6 +55,13 @@ class Film:
         camera = camera or self.truth.camera
         return self._draw(index, camera, self._backdrop(camera))
 
+    def shares(self, index: int, camera: Camera | None = None) -> dict[str, np.ndarray]:
+        """How much [H,W] 0..1 of each pixel of frame `index` shows "head", "hair", "torso" and "mouth"."""
+        truth = self.truth
+        controls = np.array([truth.controls[name][index] for name in CONTROLS])
+        pose, camera = truth.world_from_head[index], camera or truth.camera
+        return self.person.shares(truth.vertices[index], controls, pose, camera, self.samples)
+
     def frames(self, camera: Camera | None = None) -> Iterator[np.ndarray]:
         """All frames [H,W,3] uint8, one at a time."""
         camera = camera or self.truth.camera

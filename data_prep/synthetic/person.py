@@ -36,6 +36,8 @@ _LOOPS = {"skull": OVAL, "bag": INNER_LIPS, "pocket_right": RIGHT_EYE, "pocket_l
 _NO_SHADOW = (
     "hair_mid", "hair_top", "hair_lining", "bag", "pocket_right", "pocket_left", "teeth_upper", "teeth_lower", "tongue",
 )  # fmt: skip
+# 0 is the head, 1 hair, 2 torso, 3 the interior of the mouth
+_KINDS = {"skull": 1, "hair": 1, "shirt": 2, "bag": 3, "teeth_upper": 3, "teeth_lower": 3, "tongue": 3}
 _UNLIT = ("hair", *_NO_SHADOW)  # their shade is given
 
 
@@ -117,6 +119,28 @@ class Person:
         pixel, colour = self._shaded(points, shade, xy, depth_u, width, height)
         light[pixel] = colour
         return developed(_averaged(light.reshape(height, width, 3), samples))
+
+    def shares(
+        self, vertices: np.ndarray, controls: np.ndarray, world_from_head: np.ndarray, camera: Camera, samples: int = 2
+    ) -> dict[str, np.ndarray]:
+        """How much [H,W] 0..1 of each pixel of `draw` shows "head", "hair", "torso" and "mouth" (its interior).
+
+        Skull and hair are both "hair", neck and ears "head".
+        """
+        points, _ = self._staged(vertices * np.float32(CM_PER_U), controls, world_from_head)
+        width, height = camera.width * samples, camera.height * samples
+        xy, depth_u = _project((points - _CAMERA_AT) * (_TO_OPENCV / CM_PER_U), camera, samples)
+        front, corners = self._front(xy, depth_u, width, height)
+        kinds = np.zeros(len(points), np.int8)
+        for name, span in self.surface.spans.items():
+            kinds[span] = _KINDS.get(name, _KINDS["hair"] if name.startswith("hair") else 0)
+        kind = kinds[corners[front.slot, 0]]
+        made = {}
+        for number, name in enumerate(("head", "hair", "torso", "mouth")):
+            there = np.zeros(height * width, np.float32)
+            there[front.pixel[kind == number]] = 1
+            made[name] = _averaged(there.reshape(height, width), samples)
+        return made
 
     def backdrop(self, size: int) -> np.ndarray:
         """A room out of focus: linear light [size,size,3]."""
@@ -209,6 +233,16 @@ class Person:
     ) -> tuple[np.ndarray, np.ndarray]:
         """Covered pixels [P] and their linear light [P,3]."""
         surface, level = self.surface, self._level(max(width, height))
+        front, corners = self._front(xy, depth_u, width, height)
+        values = np.concatenate([surface.uv, surface.normals(points), shade[:, None]], 1)
+        seen = front.interpolate(values[corners])
+        paint = level.texels.take(level.at(seen[:, :2]), 0)
+        light = self._lamp(seen[:, 2:5]) * seen[:, 5:]
+        return front.pixel, paint[:, :3] * light[:, :3] + paint[:, 3:] * light[:, 3:]
+
+    def _front(self, xy: np.ndarray, depth_u: np.ndarray, width: int, height: int) -> tuple[raster.Cover, np.ndarray]:
+        """What is nearest at each covered pixel, and the corners [K,3] of its triangles."""
+        surface, level = self.surface, self._level(max(width, height))
         triangles, cut_out = surface.triangles, surface.cut_out
         behind = depth_u < _NEAR_U
         if behind.any():
@@ -221,11 +255,7 @@ class Person:
             fragments, cut_out[fragments.triangle], lambda some: ~level.solid[level.at(some.interpolate(texel))]
         )
         front, _ = raster.nearest(fragments, 1 / depth_u[corners], width * height)
-        values = np.concatenate([surface.uv, surface.normals(points), shade[:, None]], 1)
-        seen = front.interpolate(values[corners])
-        paint = level.texels.take(level.at(seen[:, :2]), 0)
-        light = self._lamp(seen[:, 2:5]) * seen[:, 5:]
-        return front.pixel, paint[:, :3] * light[:, :3] + paint[:, 3:] * light[:, 3:]
+        return front, corners
 
     def _level(self, side: int) -> Level:
         """The atlas at about two texels per sample: finer would flicker."""
