@@ -19,9 +19,8 @@ from PIL import Image as PillowImage
 from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, sheet
 from avatar3d.data_prep._plots import curves_svg, legend
 from avatar3d.data_prep.quality import picture_of, track_quality
-from avatar3d.data_prep.sync import in_words
-from avatar3d.face.groups import APERTURE_PAIRS
-from avatar3d.face.rig import rig_vertices
+from avatar3d.data_prep.sync import in_words, kept_lag
+from avatar3d.face.lips import lip_opening
 from avatar3d.geometry import matrix_from_quat
 from avatar3d.media import VideoWriter
 from avatar3d.records import Capture, Track
@@ -90,7 +89,7 @@ def write_report(work: Work, capture: Capture, track: Track, figures: Mapping[st
 def _header(work: Work, capture: Capture, figures: Mapping[str, Any]) -> str:
     frames, height, width = capture.frames.shape[:3]
     shots = f", {len(capture.cuts) + 1} shots" if capture.cuts else ""
-    spoken = "" if capture.sound is None else escape(in_words(work).capitalize()) + "."
+    spoken = "" if capture.sound is None else escape(in_words(kept_lag(work)).capitalize()) + "."
     lens = "measured" if figures["focal_observable"] else "assumed, since the head turns too little to show it"
     return (
         f"<h1>{escape(work.path.name)}</h1><p>{frames} frames of {width}×{height} px at {capture.fps:g} a second, "
@@ -141,13 +140,12 @@ def _overlaid(capture: Capture, track: Track, rig: np.ndarray, frame: int) -> np
 
 def _curves(capture: Capture, track: Track) -> str:
     motion = track.motion
-    vertices = rig_vertices(track.neutral, track.basis, motion.expression)
-    openings = [np.linalg.norm(vertices[:, up] - vertices[:, low], axis=-1) for up, low in APERTURE_PAIRS]
+    opening = lip_opening(track.neutral, track.basis, motion.expression)
     seen = np.where(track.confidence > 0, 1.0, np.nan)
     turns = {name: angle * seen for name, angle in _angles(motion.head).items()}
     panels: list[tuple[str, dict[str, np.ndarray], str, tuple[float, float] | None]] = [
         ("Head", turns, "°", None),
-        ("Mouth opening", {"inner lips": np.mean(openings, 0) * 100 * seen}, " mm", None),
+        ("Mouth opening", {"inner lips": opening * 100 * seen}, " mm", None),
         ("Lids", {"right": motion.blink[:, 0] * seen, "left": motion.blink[:, 1] * seen}, "", (-0.05, 1.05)),
         ("Confidence", {"of the frame": track.confidence}, "", (-0.05, 1.05)),
     ]

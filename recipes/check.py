@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any
 
 from avatar3d.data_prep.check import Examined, Finding, checked, worst
+from avatar3d.data_prep.sync import kept_lag
 from avatar3d.recipes.prepare import PrepareSettings, measured
 from avatar3d.records import Watch, unwatched
 from avatar3d.store import load_sound, read_json, replacing
@@ -56,7 +57,7 @@ def check(
         work, taken, landmarks, followed = measured(video, folder, settings or PrepareSettings(), watch)
         crop = read_json(work.capture_json)["crop"]
         recorded = None if taken.sound is None else load_sound(work.audio)
-        examined = Examined(taken, landmarks, followed, recorded, crop["side"] / crop["size"])
+        examined = Examined(taken, landmarks, followed, recorded, kept_lag(work), crop["side"] / crop["size"])
         findings = checked(video, examined)
         if out is not None:
             with replacing(folder / PAGE) as part:

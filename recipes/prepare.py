@@ -14,7 +14,7 @@ from avatar3d.data_prep.capture import CaptureSettings, capture
 from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.quality import track_quality
 from avatar3d.data_prep.report import write_report
-from avatar3d.data_prep.sync import in_step, in_words
+from avatar3d.data_prep.sync import in_step, in_words, kept_lag
 from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
@@ -175,7 +175,7 @@ def _figures(work: Work, taken: Capture, followed: Track) -> dict[str, Any]:
         "fps": taken.fps,
         "cuts": len(taken.cuts),
         "sound": taken.sound is not None,
-        "sync": in_words(work),
+        "sync": in_words(kept_lag(work)),
         "quality": track_quality(followed, taken.cuts),
         "warnings": about.get("warnings", []),
     }

@@ -7,7 +7,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.face.groups import APERTURE_PAIRS, CHIN, LIPS
+from avatar3d.face.groups import CHIN, LIPS
+from avatar3d.face.lips import lip_gaps
 from avatar3d.records import Track
 
 _LIP_WEIGHT, _REST_WEIGHT = 5.0, 0.3
@@ -29,9 +30,7 @@ class LipSpace:
         # codes have unit variance, so the trace is the mean squared length of a code
         metric = metric / max(np.trace(metric), 1e-12) + _TINY * np.eye(len(metric))
         self.to_lips = torch.from_numpy(np.linalg.cholesky(metric).astype(np.float32))
-        upper, lower = (list(side) for side in zip(*APERTURE_PAIRS, strict=True))
-        self._gap = torch.from_numpy(neutral[upper] - neutral[lower])  # [3,3]
-        self._gap_basis = torch.from_numpy(basis[upper] - basis[lower])  # [3,3,K]
+        self._gap, self._gap_basis = (torch.from_numpy(part) for part in lip_gaps(neutral, basis))
 
     @classmethod
     def of(cls, track: Track) -> LipSpace:

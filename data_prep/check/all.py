@@ -13,6 +13,7 @@ from avatar3d.data_prep.check.finding import Finding, Rule
 from avatar3d.data_prep.check.motion import coverage
 from avatar3d.data_prep.check.picture import look
 from avatar3d.data_prep.check.sound import listen
+from avatar3d.data_prep.sync import Lag
 from avatar3d.records import Capture, Landmarks, Sound, Track
 
 _RATE = Rule(
@@ -33,6 +34,7 @@ class Examined:
     landmarks: Landmarks
     track: Track
     recorded: Sound | None  # the sound before it was moved
+    lag: Lag | None  # of that sound
     source_scale: float  # px of the video per px of the capture's frames
 
 
@@ -43,7 +45,7 @@ def checked(video: Path, examined: Examined) -> dict[str, list[Finding]]:
     return {
         "picture": picture,
         "motion": coverage(examined.capture, examined.track),
-        "sound": listen(examined.recorded, timing.sound_hz, examined.track),
+        "sound": listen(examined.recorded, timing.sound_hz, examined.track, examined.lag),
     }
 
 

@@ -3,12 +3,13 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from avatar3d.data_prep.check.finding import Finding, Rule
 from avatar3d.data_prep.quality import track_quality
-from avatar3d.face.groups import APERTURE_PAIRS
-from avatar3d.face.rig import rig_vertices
+from avatar3d.face.lips import lip_opening
 from avatar3d.records import FPS, Capture, Track
 
 _CLOSED = 0.15  # of the way between the 2nd and the 98th percentile of the mouth's opening
@@ -50,25 +51,32 @@ _RULES = {
 }  # fmt: skip
 
 
-def aperture(track: Track) -> np.ndarray:
-    """Opening of the inner lips [T] u."""
-    picked = [vertex for pair in APERTURE_PAIRS for vertex in pair]
-    points = rig_vertices(track.neutral[picked], track.basis[picked], track.motion.expression)
-    return np.linalg.norm(points[:, ::2] - points[:, 1::2], axis=-1).mean(1)
+@dataclass(frozen=True)
+class Mouth:
+    """How far the mouth is open, frame by frame."""
 
+    opening: np.ndarray  # [T] u
+    seen: np.ndarray  # [T] bool
+    low: float  # u, the 2nd percentile: as shut as the clip ever shows it
+    high: float  # u, the 98th
 
-def closed(opening: np.ndarray, seen: np.ndarray) -> np.ndarray:
-    """[T] bool: lips closed, or as near to it as the clip ever shows."""
-    low, high = np.quantile(opening[seen], (0.02, 0.98))
-    return seen & (opening < low + _CLOSED * (high - low))
+    @classmethod
+    def of(cls, track: Track) -> Mouth:
+        opening = lip_opening(track.neutral, track.basis, track.motion.expression)
+        seen = track.landmarks.found & (track.confidence > 0)
+        low, high = np.quantile(opening[seen], (0.02, 0.98)) if seen.any() else (0.0, 0.0)
+        return cls(opening, seen, float(low), float(high))
+
+    @property
+    def closed(self) -> np.ndarray:
+        """[T] bool."""
+        return self.seen & (self.opening < self.low + _CLOSED * (self.high - self.low))
 
 
 def coverage(capture: Capture, track: Track) -> list[Finding]:
     """Findings about the motion."""
     quality = track_quality(track, capture.cuts)
-    seen = track.landmarks.found & (track.confidence > 0)
-    opening = aperture(track)
-    low, high = np.quantile(opening[seen], (0.02, 0.98))
+    mouth = Mouth.of(track)
     width = float(np.linalg.norm(track.neutral[_MOUTH_WIDTH[0]] - track.neutral[_MOUTH_WIDTH[1]]))
     shut = track.motion.blink.mean(1) > _BLINK
     return [
@@ -77,7 +85,7 @@ def coverage(capture: Capture, track: Track) -> list[Finding]:
         _RULES["cuts"](len(capture.cuts)),
         _RULES["yaw"](quality["yaw_deg"][1] - quality["yaw_deg"][0]),
         _RULES["pitch"](quality["pitch_deg"][1] - quality["pitch_deg"][0]),
-        _RULES["mouth"](100 * float(high - low) / width),
-        _RULES["closed"](float(closed(opening, seen).sum()) / FPS),
-        _RULES["blinks"](float((shut[1:] & ~shut[:-1] & seen[1:]).sum())),
+        _RULES["mouth"](100 * (mouth.high - mouth.low) / width),
+        _RULES["closed"](float(mouth.closed.sum()) / FPS),
+        _RULES["blinks"](float((shut[1:] & ~shut[:-1] & mouth.seen[1:]).sum())),
     ]

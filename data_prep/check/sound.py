@@ -8,11 +8,12 @@ from dataclasses import dataclass
 import numpy as np
 
 from avatar3d.data_prep.check.finding import Finding, Rule
-from avatar3d.data_prep.check.motion import aperture, closed
-from avatar3d.data_prep.sync import Lag, sound_lag
+from avatar3d.data_prep.check.motion import Mouth
+from avatar3d.data_prep.sync import Lag
 from avatar3d.dsp import HOPS_PER_S, loudness_db, pitch, resampled, speaks
 from avatar3d.records import FPS, Sound, Track
 
+_HOPS_AT_ONCE = 3000  # bounds the memory
 _FULL = 0.985  # of the loudest sample
 _HOPS_PER_FRAME = round(HOPS_PER_S / FPS)
 _FALL_HOPS = 10  # over which a fall is measured
@@ -55,18 +56,18 @@ class _Heard:
     speech: np.ndarray  # [hops] bool
 
 
-def listen(sound: Sound | None, rate_hz: float | None, track: Track) -> list[Finding]:
+def listen(sound: Sound | None, rate_hz: float | None, track: Track, lag: Lag | None) -> list[Finding]:
     """Findings about the sound.
 
     Args:
         rate_hz: of the sound as it was recorded.
+        lag: of the sound, as `sync.sound_lag` found it.
     """
     if sound is None or not np.any(sound.samples):
         what = "no sound" if sound is None else "silent"
         why = "without sound the avatar has no voice of its own"
         return [Finding("sound", what, None, "red", why, "record with a microphone")]
     heard = _heard(sound)
-    lag = sound_lag(sound, track)
     return [
         _RULES["rate"](rate_hz),
         _RULES["clipping"](_clipped_pct(sound.samples)),
@@ -80,8 +81,9 @@ def listen(sound: Sound | None, rate_hz: float | None, track: Track) -> list[Fin
 def _heard(sound: Sound) -> _Heard:
     samples = resampled(sound)
     hops = int(len(samples) / (len(samples) / sound.seconds) * HOPS_PER_S)
-    level = loudness_db(samples, 0, hops)
-    _, harmonicity = pitch(samples, 0, hops)
+    pieces = [(first, min(_HOPS_AT_ONCE, hops - first)) for first in range(0, hops, _HOPS_AT_ONCE)]
+    level = np.concatenate([loudness_db(samples, *piece) for piece in pieces])
+    harmonicity = np.concatenate([pitch(samples, *piece)[1] for piece in pieces])
     return _Heard(level, harmonicity, speaks(level, harmonicity))
 
 
@@ -113,7 +115,7 @@ def _decay_s(heard: _Heard) -> float | None:
 
 def _others_pct(heard: _Heard, track: Track, lag: Lag | None) -> float | None:
     """Share of the time with a shut mouth in which something sings or speaks all the same."""
-    shut = np.repeat(closed(aperture(track), track.confidence > 0), _HOPS_PER_FRAME)[: len(heard.level_db)]
+    shut = np.repeat(Mouth.of(track).closed, _HOPS_PER_FRAME)[: len(heard.level_db)]
     moved = round((lag.frames if lag and lag.sure else 0.0) * _HOPS_PER_FRAME)
     shut = np.roll(shut, moved)
     # only the middle of a pause: lips close before a sound is over, and for every m and b
