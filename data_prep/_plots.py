@@ -8,6 +8,8 @@ from html import escape
 
 import numpy as np
 
+from avatar3d.data_prep.sync import Lag
+
 _WIDTH, _HEIGHT = 920, 150
 _LEFT, _RIGHT, _TOP, _BOTTOM = 52, 12, 10, 24
 _MOST_POINTS = 1200
@@ -92,13 +94,42 @@ def _round_steps(low: float, high: float, about: int) -> list[float]:
 
 
 def _points(values: np.ndarray, across: _Axis, up: _Axis) -> list[str]:
-    """The curve as lists of points, broken where it is not finite, thinned where there are more than px."""
+    """The curve as lists of points, broken where it is not finite.
+
+    Where there are more values than px, a stretch shows as its lowest and its highest, so that no blink goes missing.
+    """
     stride = max(1, len(values) // _MOST_POINTS)
     runs: list[list[str]] = [[]]
-    for frame in range(0, len(values), stride):
-        value = float(values[frame])
-        if np.isfinite(value):
-            runs[-1].append(f"{across(frame):.1f},{up(min(max(value, up.low), up.high)):.1f}")
-        elif runs[-1]:
+    for start in range(0, len(values), stride):
+        stretch = np.asarray(values[start : start + stride], float)
+        known = stretch[np.isfinite(stretch)]
+        if not len(known):
             runs.append([])
+            continue
+        for value in dict.fromkeys((float(known.min()), float(known.max()))):
+            runs[-1].append(f"{across(start):.1f},{up(min(max(value, up.low), up.high)):.1f}")
     return [" ".join(run) for run in runs if run]
+
+
+def lag_svg(lag: Lag) -> str:
+    """How well the sound foretells the mouth [correlation] at each lag [frames], and where it does so best."""
+    lags, curve = np.array(lag.lags), np.array(lag.curve)
+    low, high = min(float(curve.min()), 0.0), max(float(curve.max()), 0.5)
+    across, up = _Axis(lags[0], lags[-1], _LEFT, _WIDTH - _RIGHT), _Axis(low, high, _HEIGHT - _BOTTOM, _TOP)
+    parts = [f'<svg viewBox="0 0 {_WIDTH} {_HEIGHT}" role="img" aria-label="fit of sound and mouth over the lag">']
+    for value in _round_steps(low, high, 3):
+        y = up(value)
+        parts.append(f'<line class="grid" x1="{_LEFT}" x2="{_WIDTH - _RIGHT}" y1="{y:.1f}" y2="{y:.1f}"/>')
+        parts.append(f'<text class="axis" x="{_LEFT - 6}" y="{y + 4:.1f}" text-anchor="end">{value:g}</text>')
+    for frame in (-10, -5, 0, 5, 10):
+        label = "in step" if frame == 0 else f"{abs(frame)} {'late' if frame > 0 else 'early'}"
+        parts.append(
+            f'<text class="axis" x="{across(frame):.1f}" y="{_HEIGHT - 6}" text-anchor="middle">{label}</text>'
+        )
+    zero, best = across(0), across(lag.frames)
+    parts.append(f'<line class="cut" x1="{zero:.1f}" x2="{zero:.1f}" y1="{_TOP}" y2="{up.start}"/>')
+    points = " ".join(f"{across(x):.1f},{up(y):.1f}" for x, y in zip(lags, curve, strict=True))
+    parts.append(f'<polyline class="c0" points="{points}"/>')
+    if lag.sure:
+        parts.append(f'<circle class="c1 best" cx="{best:.1f}" cy="{up(lag.correlation):.1f}" r="4"/>')
+    return "".join([*parts, "</svg>"])

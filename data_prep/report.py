@@ -6,29 +6,32 @@ from __future__ import annotations
 import base64
 import io
 import tempfile
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 import torch
 from PIL import Image as PillowImage
 
 from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, sheet
-from avatar3d.data_prep._plots import curves_svg, legend
-from avatar3d.data_prep.quality import picture_of, track_quality
-from avatar3d.data_prep.sync import in_words, kept_lag
+from avatar3d.data_prep._plots import curves_svg, lag_svg, legend
+from avatar3d.data_prep._strip import SIGMAS, basis_strip, shares
+from avatar3d.data_prep.quality import frame_errors, picture_of
+from avatar3d.data_prep.sync import Lag, in_words, kept_lag
 from avatar3d.face.lips import lip_opening
 from avatar3d.geometry import matrix_from_quat
 from avatar3d.media import VideoWriter
 from avatar3d.records import Capture, Track
 from avatar3d.store import Work, replacing
 
+REPORT_VERSION = 2
 _VIDEO_PX, _VIDEO_S, _VIDEO_QUALITY = 320, 20.0, 27
 _SHEET_PX, _SHEET_COUNT = 168, 5
-_MOST_ROWS = 60  # of the list of bad frames
+_FIRST_ROWS = 40  # of the list of bad frames; the rest is folded away
+_BASIS_COUNT = 8
 
 _STYLE = """
 :root{color-scheme:light dark;--ink:#1c2430;--dim:#5d6b7c;--page:#f5f6f8;--card:#fff;--line:#dfe3e9;
@@ -54,26 +57,33 @@ svg polyline{fill:none;stroke-width:1.3;stroke-linejoin:round}.c0{stroke:var(--c
 margin:0 6px 4px 0}.head{display:flex;justify-content:space-between;font-size:14px;margin-bottom:6px}
 table{border-collapse:collapse;width:100%;font-size:14px}td,th{text-align:left;padding:5px 10px 5px 0;
 border-bottom:1px solid var(--line)}th{color:var(--dim);font-weight:500}
-td:first-child{font-variant-numeric:tabular-nums}
+td:first-child{font-variant-numeric:tabular-nums}summary{cursor:pointer;padding:8px 0;color:var(--dim);font-size:14px}
+.strip{display:grid;grid-template-columns:repeat(var(--n),1fr);text-align:center;color:var(--dim);font-size:12px}
+.best{fill:currentColor}@media(max-width:640px){.strip{font-size:9px}}
 """
 
 
-def write_report(work: Work, capture: Capture, track: Track, figures: Mapping[str, Any]) -> Path:
-    """Writes report.html into a work folder: figures, overlay video, curves, masks, worst and excluded frames.
+def write_report(
+    work: Work, capture: Capture, track: Track, figures: Mapping[str, Any], triangles: np.ndarray | None = None
+) -> Path:
+    """Writes report.html into a work folder: figures, overlay video, curves, masks, basis, worst and excluded frames.
+
+    One file that asks for no other, of a few MB and in little memory however long the capture is.
 
     Args:
-        figures: of `track_quality`; what is missing there is measured.
+        figures: of `track_quality`.
+        triangles: [N,3] of the rig's vertices, for the pictures of its basis; None: without them.
     """
-    figures = track_quality(track, capture.cuts) | dict(figures)
-    rig = picture_of(track)
     body = [
         _header(work, capture, figures),
         _tiles(figures),
-        _video(capture, track, rig),
+        _video(capture, track),
         _curves(capture, track),
+        _in_step(kept_lag(work)),
         _cut_outs(capture),
-        _worst(capture, track, rig),
-        _bad_frames(figures["bad_frames"], capture.fps),
+        "" if triangles is None else _basis(track, triangles),
+        _worst(capture, track),
+        _bad_frames(figures["bad_frames"], track.confidence, capture.fps),
     ]
     title = escape(f"{work.path.name}: tracking")
     page = (
@@ -117,10 +127,11 @@ def _tiles(figures: Mapping[str, Any]) -> str:
     )
 
 
-def _video(capture: Capture, track: Track, rig: np.ndarray) -> str:
+def _video(capture: Capture, track: Track) -> str:
     frames = min(len(capture.frames), round(_VIDEO_S * capture.fps))
     with tempfile.TemporaryDirectory() as folder:
         path = Path(folder) / "overlay.mp4"
+        rig = picture_of(track, slice(frames))
         first = _overlaid(capture, track, rig, 0)
         with VideoWriter(path, first.shape[1], first.shape[0], capture.fps, quality=_VIDEO_QUALITY) as writer:
             for frame in range(frames):
@@ -177,13 +188,37 @@ def _cut_outs(capture: Capture) -> str:
     )
 
 
-def _worst(capture: Capture, track: Track, rig: np.ndarray) -> str:
-    seen = track.landmarks.points[..., :2]
-    errors = np.sqrt(np.square(rig - seen[:, : rig.shape[1]]).sum(-1).mean(-1))
+def _in_step(lag: Lag | None) -> str:
+    if lag is None:
+        return ""
+    return (
+        f'<h2>Sound and picture</h2><div class="card"><div class="head"><b>{escape(in_words(lag).capitalize())}</b>'
+        f"</div>{lag_svg(lag)}</div><p>How well the sound foretells the mouth where it is moved to either side, on "
+        f"parts of the clip that it was not learned from. The top stands {lag.height:.2f} above all that is further "
+        f"off; {lag.least_height:.2f} are asked for in {lag.seconds:.0f} s, since chance makes tops too.</p>"
+    )
+
+
+def _basis(track: Track, triangles: np.ndarray) -> str:
+    share = shares(track)
+    chosen = np.argsort(-share, kind="stable")[:_BASIS_COUNT]
+    names = ["neutral", *(f"{index + 1}: {100 * share[index]:.0f} %" for index in chosen)]
+    heads = "".join(f"<span>{name}</span>" for name in names)
+    return (
+        f'<h2>What the face can do</h2><div class="card"><div class="strip" style="--n:{len(names)}">{heads}</div>'
+        f"{_image(basis_strip(track, triangles, chosen), 'PNG')}</div><p>The person's mean face, and the components "
+        f"that move it most, each at -{SIGMAS} and +{SIGMAS} of its usual deviation: from the front, then from the "
+        "side. The colour shows what moves; per cent is the share in all motion of the face.</p>"
+    )
+
+
+def _worst(capture: Capture, track: Track) -> str:
+    errors = frame_errors(track)
     worst = np.argsort(np.where(np.isfinite(errors), -errors, np.inf))[: _SHEET_COUNT + 1]
+    rig, seen = picture_of(track, worst), track.landmarks.points[worst, :, :2]
     pictures = [
-        drawn(Drawing(capture.frames[frame], rig[frame], seen[frame], bool(track.confidence[frame] > 0)), _SHEET_PX)
-        for frame in worst
+        drawn(Drawing(capture.frames[frame], rig[place], seen[place], bool(track.confidence[frame] > 0)), _SHEET_PX)
+        for place, frame in enumerate(worst)
     ]
     names = ", ".join(f"{frame} ({errors[frame]:.2f} px)" for frame in worst)
     return (
@@ -191,33 +226,44 @@ def _worst(capture: Capture, track: Track, rig: np.ndarray) -> str:
     )
 
 
-def _bad_frames(rows: Iterable[Mapping[str, Any]], fps: float) -> str:
-    runs = _runs(rows)
+def _bad_frames(rows: Iterable[Mapping[str, Any]], confidence: np.ndarray, fps: float) -> str:
+    runs = _runs(rows, confidence)
     if not runs:
         return "<h2>Frames not trusted</h2><p>None: every frame shows the face and fits the rig.</p>"
-    lines = "".join(
+    out = sum(last - first + 1 for first, last, _, left_out in runs if left_out)
+    lines = [
         f"<tr><td>{first}{'' if first == last else f' to {last}'}</td><td>{first / fps:.2f} s</td>"
-        f"<td>{escape(reason)}</td></tr>"
-        for first, last, reason in runs[:_MOST_ROWS]
-    )
-    more = f"<p>and {len(runs) - _MOST_ROWS} more.</p>" if len(runs) > _MOST_ROWS else ""
+        f"<td>{escape(reason)}</td><td>{'left out' if left_out else 'counts less'}</td></tr>"
+        for first, last, reason, left_out in runs
+    ]
+    more = f"<details><summary>and {len(lines) - _FIRST_ROWS} more</summary>{_table(lines[_FIRST_ROWS:])}</details>"
     return (
-        '<h2>Frames not trusted</h2><div class="card"><table><tr><th>frames</th><th>at</th><th>why</th></tr>'
-        f"{lines}</table></div>{more}"
+        f"<h2>Frames not trusted</h2><p>{out} of {len(confidence)} frames are left out.</p>"
+        f'<div class="card">{_table(lines[:_FIRST_ROWS])}{more if len(lines) > _FIRST_ROWS else ""}</div>'
     )
 
 
-def _runs(rows: Iterable[Mapping[str, Any]]) -> list[tuple[int, int, str]]:
-    """Neighbouring bad frames with one reason as (first, last, reason); figures in brackets do not part them."""
-    numbered = [(position, row["frame"], row["reason"].split(" (")[0]) for position, row in enumerate(rows)]
-    groups = [list(group) for _, group in groupby(numbered, key=lambda row: (row[1] - row[0], row[2]))]
-    return [(group[0][1], group[-1][1], group[0][2]) for group in groups]
+def _table(lines: Sequence[str]) -> str:
+    return f"<table><tr><th>frames</th><th>at</th><th>why</th><th></th></tr>{''.join(lines)}</table>"
 
 
-def _image(picture: np.ndarray) -> str:
+def _runs(rows: Iterable[Mapping[str, Any]], confidence: np.ndarray) -> list[tuple[int, int, str, bool]]:
+    """Neighbouring bad frames with one reason and fate as (first, last, reason, left out).
+
+    Figures in brackets do not part them.
+    """
+    numbered = [
+        (position, row["frame"], row["reason"].split(" (")[0], bool(confidence[row["frame"]] == 0))
+        for position, row in enumerate(rows)
+    ]
+    groups = [list(group) for _, group in groupby(numbered, key=lambda row: (row[1] - row[0], *row[2:]))]
+    return [(group[0][1], group[-1][1], *group[0][2:]) for group in groups]
+
+
+def _image(picture: np.ndarray, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
     file = io.BytesIO()
-    PillowImage.fromarray(picture).save(file, "JPEG", quality=86)
-    return f'<img alt="" src="data:image/jpeg;base64,{base64.b64encode(file.getvalue()).decode()}">'
+    PillowImage.fromarray(picture).save(file, kind, quality=86, optimize=True)
+    return f'<img alt="" src="data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -58,6 +58,11 @@ class Lag:
         return max(_SURE_HEIGHT, _SURE_HEIGHT_OF_A_SECOND / max(self.seconds - _SPENT_S, 1.0) ** 0.5)
 
     @property
+    def lags(self) -> tuple[float, ...]:
+        """How late the sound would be, in frames, at each point of the curve."""
+        return tuple(shift - _NATURAL_LEAD for shift in range(-REACH, REACH + 1))
+
+    @property
     def mended_frames(self) -> float:
         """How much earlier the sound is to be played."""
         return self.frames if self.sure and abs(self.frames) >= _MEND_FROM else 0.0

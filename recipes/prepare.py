@@ -13,7 +13,7 @@ from avatar3d import assets, media
 from avatar3d.data_prep.capture import CaptureSettings, capture
 from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.quality import track_quality
-from avatar3d.data_prep.report import write_report
+from avatar3d.data_prep.report import REPORT_VERSION, write_report
 from avatar3d.data_prep.sync import in_step, in_words, kept_lag
 from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
@@ -159,10 +159,10 @@ def _refuse_another_video(video: Path, work: Work, restart: bool) -> None:
 
 
 def _reported(work: Work, taken: Capture, followed: Track, quality: dict[str, Any]) -> None:
-    key = key_of("report", work.key("track"), work.key("masks"), work.key("sync"), quality)
+    key = key_of("report", REPORT_VERSION, work.key("track"), work.key("masks"), work.key("sync"), quality)
     if work.key("report") == key and work.report.is_file():
         return
-    write_report(work, taken, followed, quality)
+    write_report(work, taken, followed, quality, load_canonical(assets.find("face_landmarker.task")).triangles)
     work.finish("report", key)
 
 
