@@ -91,9 +91,9 @@ def capture(
     frames_key = key_of("frames", _VERSION, source_hash, asdict(crop), count)
     written = work.key("frames") == frames_key and work.frames.is_file()
     check_room(work.path, disk_bytes(count, crop.size, written))
-    sound = _sound(video, count)
-    with _disk(work):
-        _prepare_folder(work)
+    sound = sound_of(video, count)
+    with disk_in_words(work):
+        begin_folder(work)
         if not written:
             work.finish("frames", "")
         stream = _read(work) if written else _written(video, work, crop, count, watch)
@@ -106,7 +106,7 @@ def capture(
         about = {
             "source": {"name": video.name, **asdict(info)},
             "crop": asdict(crop),
-            "warnings": warnings + _warnings(count, sound, landmarks),
+            "warnings": warnings + capture_warnings(count, sound, landmarks),
             "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
         }
         save_capture(work, Capture(frames, sound, FPS, cuts, source_hash), landmarks, about)
@@ -137,7 +137,7 @@ def _read(work: Work) -> Generator[np.ndarray, None, None]:
     yield from streamed(np.load(work.frames, mmap_mode="r"))
 
 
-def _prepare_folder(work: Work) -> None:
+def begin_folder(work: Work) -> None:
     """Makes the folder, and has what it holds of an earlier capture no longer count as finished."""
     work.path.mkdir(parents=True, exist_ok=True)
     sweep(work.path)
@@ -150,7 +150,7 @@ def _prepare_folder(work: Work) -> None:
 
 
 @contextmanager
-def _disk(work: Work) -> Iterator[None]:
+def disk_in_words(work: Work) -> Iterator[None]:
     """Turns what the disk refuses into words."""
     try:
         yield
@@ -160,12 +160,12 @@ def _disk(work: Work) -> Iterator[None]:
         ) from error
 
 
-def _sound(video: Path, frames: int) -> Sound | None:
-    """The sound, exactly as long as the frames."""
-    heard = media.sound(video, SAMPLE_RATE)
+def sound_of(path: Path, frames: int, start_s: float = 0.0) -> Sound | None:
+    """The sound of a file from `start_s` on, exactly as long as the frames; None where it has none."""
+    heard = media.sound(path, SAMPLE_RATE)
     if heard is None:
         return None
-    samples = heard.samples[: round(frames / FPS * SAMPLE_RATE)]
+    samples = heard.samples[round(start_s * SAMPLE_RATE) :][: round(frames / FPS * SAMPLE_RATE)]
     missing = round(frames / FPS * SAMPLE_RATE) - len(samples)
     return Sound(np.pad(samples, (0, missing)), SAMPLE_RATE)
 
@@ -180,7 +180,8 @@ def _warn_of_shrinking(crop: Crop, full: Crop, count: int) -> list[str]:
     ]
 
 
-def _warnings(count: int, sound: Sound | None, landmarks: Landmarks) -> list[str]:
+def capture_warnings(count: int, sound: Sound | None, landmarks: Landmarks) -> list[str]:
+    """What a user should know of a capture of `count` frames."""
     warnings = []
     if count < (_ADVISED_S - 1) * FPS:
         warnings.append(f"{count / FPS:.1f} s of video; {_ADVISED_S:.0f} s or more give a better avatar")

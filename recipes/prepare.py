@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,10 +17,12 @@ from avatar3d.data_prep.report import REPORT_VERSION, write_report
 from avatar3d.data_prep.sync import in_step, in_words, kept_lag
 from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
-from avatar3d.face.canonical import load_canonical
+from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
-from avatar3d.records import Capture, Landmarks, Track, Watch, unwatched
+from avatar3d.records import Capture, KnownPoses, Landmarks, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
+
+Matted = Callable[[Capture, Track, Work, Watch], Capture]
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,14 @@ def prepare(
         InputError: the video cannot be used, or `out` holds another video's work.
     """
     work, taken, _, followed = measured(video, out, settings, watch)
+    return finished(work, taken, followed, watch)
+
+
+def finished(work: Work, taken: Capture, followed: Track, watch: Watch, matted: Matted = masks) -> Prepared:
+    """The stages after the track: masks, by `matted`, and the report."""
     clock = Clock(work)
     with clock.timed("masks"):
-        taken = masks(taken, followed, work, watch)
+        taken = matted(taken, followed, work, watch)
     figures = _figures(work, taken, followed)
     with clock.timed("report"):
         _reported(work, taken, followed, figures["quality"])
@@ -72,7 +79,7 @@ def measured(video: Path, out: Path, settings: PrepareSettings, watch: Watch) ->
     media.probe(video)
     model = assets.find("face_landmarker.task", watch)
     work = Work(out)
-    _refuse_another_video(video, work, settings.restart)
+    refuse_another(video.name, file_hash(video), work, settings.restart)
     with unmade_on_refusal(out), begun_anew(work, settings.restart):
         sweep(out)
         clock = Clock(work)
@@ -98,13 +105,24 @@ def reopened(work: Work) -> Prepared:
 
 
 def tracked(
-    work: Work, taken: Capture, landmarks: Landmarks, settings: TrackSettings, model: Path, watch: Watch
+    work: Work,
+    taken: Capture,
+    landmarks: Landmarks,
+    settings: TrackSettings,
+    model: Path,
+    watch: Watch,
+    known: Callable[[CanonicalFace], KnownPoses] | None = None,
 ) -> Track:
-    """The track of a capture: read back where capture and settings are those it was made from."""
+    """The track of a capture: read back where capture and settings are those it was made from.
+
+    Args:
+        known: makes the poses that another tool measured, on which the capture's own key depends.
+    """
     key = key_of("track", work.key("capture"), settings)
     if work.key("track") == key and work.track_file.is_file():
         return load_track(work)
-    followed = track(taken, landmarks, load_canonical(model), settings, watch)
+    face = load_canonical(model)
+    followed = track(taken, landmarks, face, settings, watch, None if known is None else known(face))
     save_track(work, followed)
     work.finish("track", key)
     return followed
@@ -148,12 +166,13 @@ def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
     ]
 
 
-def _refuse_another_video(video: Path, work: Work, restart: bool) -> None:
+def refuse_another(name: str, source_hash: str, work: Work, restart: bool) -> None:
+    """Refuses a folder that was made from something else, unless that is to be replaced."""
     if restart or not work.capture_json.is_file():
         return
-    if read_json(work.capture_json).get("source_hash") != file_hash(video):
+    if read_json(work.capture_json).get("source_hash") != source_hash:
         raise InputError(
-            f"{work.path}: holds the work of another video than {video.name}",
+            f"{work.path}: holds the work of another video than {name}",
             "name another folder with -o, or replace it with --restart",
         )
 

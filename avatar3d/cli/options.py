@@ -128,6 +128,45 @@ class Prepare(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
+class Import(Verb):
+    """Turn another tool's data folder into a work folder, with that tool's camera, head poses and masks.
+
+    `avatar3d train` goes on from it. Read are nerfstudio (also instant-ngp's, Blender's and INSTA's transforms.json),
+    AD-NeRF's family (RAD-NeRF, ER-NeRF, TalkingGaussian), VHAP and GaussianAvatars, and COLMAP's models.
+    """
+
+    folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
+    """The other tool's folder, with its pictures: undistorted, of one size, by one camera."""
+    out: OutFolder
+    """The work folder to write."""
+    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap"] | None = None
+    """What the folder is (default: recognised by its files)."""
+    view: Annotated[int | None, arg(metavar="N")] = None
+    """The camera_index to take, where VHAP has tracked several."""
+    sound: OptionalFile = None
+    """The film's sound or the film itself, beginning with frame 0 (default: the folder's aud.wav, if there is one)."""
+    fps: float = 25.0
+    """Frames per second of the pictures."""
+    size: Literal[128, 256, 384, 512] | None = None
+    """Side of the frames in px (default: the largest that the face's crop fills)."""
+    restart: bool = False
+    """Begin anew instead of continuing."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.data_prep.exchange.taken import TakeSettings
+        from avatar3d.recipes import bring_in, prepare
+
+        _at_least(1, fps=self.fps)
+        take = TakeSettings(self.size, self.fps, self.sound)
+        settings = bring_in.BringInSettings(self.format, self.view, take, restart=self.restart)
+        prepared = bring_in.bring_in(self.folder, self.out, settings, out.watch)
+        _warn(out, prepared.figures)
+        out.table([("poses of", prepared.figures["format"]), *prepare.summary(prepared.figures)])
+        out.say(f"look at {prepared.work.report}, then: avatar3d train {self.out}")
+        return prepared.figures
+
+
+@dataclass(frozen=True, kw_only=True)
 class Train(Making):
     """Make the avatar of a work folder that `prepare` has written: head, voice, sample and report."""
 
@@ -377,6 +416,7 @@ VERBS: dict[str, type[Verb]] = {
     "create": Create,
     "check": Check,
     "prepare": Prepare,
+    "import": Import,
     "train": Train,
     "talk": Talk,
     "eval": Eval,

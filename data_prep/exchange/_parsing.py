@@ -18,8 +18,8 @@ from avatar3d.data_prep.quality import picture_of
 from avatar3d.face.groups import INNER_LIPS, OVAL
 from avatar3d.records import Track
 
-HEAD, HAIR, MOUTH = (0, 0, 255), (0, 0, 0), (100, 100, 100)
-NECK, TORSO, ROOM = (0, 255, 0), (255, 0, 0), (255, 255, 255)
+HEAD, HAIR, MOUTH, NECK, TORSO, ROOM = range(6)
+COLOURS = np.array([(0, 0, 255), (0, 0, 0), (100, 100, 100), (0, 255, 0), (255, 0, 0), (255, 255, 255)], np.uint8)
 # MediaPipe's points in the order of the 68 landmarks of iBUG's scheme, by which FAN and OpenFace number a face
 IBUG = (
     127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
@@ -30,6 +30,7 @@ IBUG = (
 _JAW = (234, 93, 132, 58, 172, 136, 150, 149, 176, 148, 152, 377, 400, 378, 379, 365, 397, 288, 361, 323, 454)
 _NECK_FACES = 0.3  # heights of the face that the neck reaches below the chin
 _NECK_WIDTH = 0.75  # of the face's
+_HAIR_WIDTH = 1.3  # of the face's
 _UNDER_HEAD_FACES = 0.35  # heights of the face that the neck is carried on beneath the head
 _DARKER = 0.35  # at the end of that way
 
@@ -39,66 +40,68 @@ def ibug_points(track: Track, frame: int) -> np.ndarray:
     return _seen(track, frame)[list(IBUG)]
 
 
-def parsing_of(track: Track, frame: int, mask: np.ndarray) -> np.ndarray:
-    """[H,W,3] uint8: one frame in the family's colours.
+def parts_of(track: Track, frame: int, mask: np.ndarray) -> np.ndarray:
+    """[H,W] uint8: which part each pixel of one frame shows, as a row of COLOURS.
 
     Args:
         mask: [H,W] uint8 alpha of the person.
     """
     points = _seen(track, frame)
     height, width = mask.shape
-    row, column = np.mgrid[:height, :width] + 0.5
-    face, lips = (_filled(points[list(ring)], width, height) for ring in (OVAL, INNER_LIPS))
-    jaw = _jaw_line(points, width)
-    top, bottom = points[list(OVAL), 1].min(), points[list(OVAL), 1].max()
-    left, right = points[list(OVAL), 0].min(), points[list(OVAL), 0].max()
-    near = np.abs(column - (left + right) / 2) < _NECK_WIDTH * (right - left) / 2
-    below = (row > jaw) & (near | (row > bottom))  # what hangs beside the face down to the chin is hair
-    neck = below & near & (row < bottom + _NECK_FACES * (bottom - top))
-    parsing = np.empty((height, width, 3), np.uint8)
-    parsing[:] = HAIR
-    parsing[below], parsing[neck] = TORSO, NECK
-    parsing[face] = HEAD
-    parsing[lips] = MOUTH
-    parsing[mask < 128] = ROOM
-    return parsing
+    row, column = np.arange(height)[:, None] + 0.5, np.arange(width)[None] + 0.5
+    outline = points[list(OVAL)]
+    (left, top), (right, bottom) = outline.min(0), outline.max(0)
+    aside = np.abs(column - (left + right) / 2) / ((right - left) / 2)  # in half widths of the face
+    near = aside < _NECK_WIDTH
+    # beside the face hangs hair; further out, in its lower half, shoulders rise
+    below = (
+        (row > bottom) | near & (row > _jaw_line(points, width)) | (aside > _HAIR_WIDTH) & (row > (top + bottom) / 2)
+    )
+    parts = np.where(below, np.uint8(TORSO), np.uint8(HAIR))
+    parts[below & near & (row < bottom + _NECK_FACES * (bottom - top))] = NECK
+    parts[_filled(outline, width, height)] = HEAD
+    parts[_filled(points[list(INNER_LIPS)], width, height)] = MOUTH
+    parts[mask < 128] = ROOM
+    return parts
 
 
-def torso_of(picture: np.ndarray, parsing: np.ndarray) -> np.ndarray:
+def torso_of(picture: np.ndarray, parts: np.ndarray) -> np.ndarray:
     """[H,W,4] uint8: neck and torso alone, carried on a little beneath the head, so that no gap shows as it moves.
 
     Each column under the head goes on upwards with the colour it begins with, darkening, as far as the head reaches.
 
     Args:
         picture: [H,W,3] uint8, the room replaced by its plate.
-        parsing: [H,W,3] uint8 of `parsing_of`.
+        parts: [H,W] uint8 of `parts_of`.
     """
-    body = (parsing == NECK).all(-1) | (parsing == TORSO).all(-1)
-    head = ~body & (parsing != ROOM).any(-1)
-    torso = np.dstack([picture * body[..., None], 255 * body]).astype(np.uint8)
-    face_rows = np.flatnonzero((parsing == HEAD).all(-1).any(1))
-    reach = round(_UNDER_HEAD_FACES * len(face_rows))
+    body, head = (parts == NECK) | (parts == TORSO), parts < NECK
+    torso = np.dstack([picture, np.full_like(parts, 255)])
+    reach = round(_UNDER_HEAD_FACES * int((parts == HEAD).any(1).sum()))
+    added = np.zeros_like(body)
     tops = body.argmax(0)
     for column in np.flatnonzero(body.any(0)):
         top = tops[column]
-        if top == 0 or not head[top - 1, column]:
-            continue
         way = min(reach, top)
-        fade = 1 - _DARKER * np.arange(1, way + 1)[:, None] / max(reach, 1)
-        torso[top - way : top, column, :3] = (picture[top, column] * fade)[::-1]
-        torso[top - way : top, column, 3] = 255
-    torso[~(body | head)] = 0
-    added = (torso[..., 3] > 0) & ~body
-    smooth = np.dstack([ndimage.uniform_filter(torso[..., channel], 5) for channel in range(3)])
-    inside = ndimage.binary_erosion(torso[..., 3] > 0, iterations=2)
-    torso[..., :3][added & inside] = smooth[added & inside]
+        if not way or parts[top - 1, column] != HEAD:
+            continue
+        fade = 1 - _DARKER * np.arange(way, 0, -1)[:, None] / reach
+        torso[top - way : top, column, :3] = picture[top, column] * fade
+        added[top - way : top, column] = True
+    added &= head
+    torso[~(body | added)] = 0
+    inside = added & ndimage.binary_erosion(body | added, iterations=2)
+    if inside.any():
+        # columns are smoothed into one another, where nothing from outside comes in
+        rows = slice(int(inside.any(1).argmax()) - 2, int(tops.max()) + 3)
+        smooth = ndimage.uniform_filter(torso[rows, :, :3], (5, 5, 1))
+        torso[rows, :, :3][inside[rows]] = smooth[inside[rows]]
     return torso
 
 
 def alpha_of_parsing(parsing: np.ndarray) -> np.ndarray:
     """[H,W] uint8 alpha of the person, from a parsing [H,W,3] uint8 whose edges may be mixed with the room's white."""
     alpha = 255 - parsing.min(-1)
-    alpha[parsing.max(-1) <= MOUTH[0] + 10] = 255  # the mouth's grey is no mixture
+    alpha[parsing.max(-1) <= COLOURS[MOUTH, 0] + 10] = 255  # the mouth's grey is no mixture
     return alpha
 
 

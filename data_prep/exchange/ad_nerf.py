@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatar3d.data_prep.exchange._parsing import ibug_points, parsing_of, torso_of
+from avatar3d.data_prep.exchange._parsing import COLOURS, ibug_points, parts_of, torso_of
 from avatar3d.data_prep.exchange._transforms import cam_from_head, camera_of, read_frames
 from avatar3d.data_prep.exchange.views import (
     Foreign,
@@ -86,13 +86,13 @@ def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched
 
     def save(frame: int) -> None:
         picture, mask = capture.frames[frame], masks[frame]
-        parsing = parsing_of(track, frame, mask)
-        alpha = mask[..., None] / 255.0
-        composed = np.rint(picture * alpha + plate * (1 - alpha)).astype(np.uint8)
+        parts = parts_of(track, frame, mask)
+        alpha = mask[..., None] / np.float32(255)
+        composed = (picture * alpha + plate * (1 - alpha) + np.float32(0.5)).astype(np.uint8)
         save_frame(folder / "ori_imgs" / f"{frame}.jpg", picture)
         save_frame(folder / "gt_imgs" / f"{frame}.jpg", composed)
-        save_frame(folder / "parsing" / f"{frame}.png", parsing)
-        save_frame(folder / "torso_imgs" / f"{frame}.png", torso_of(composed, parsing))
+        save_frame(folder / "parsing" / f"{frame}.png", COLOURS[parts])
+        save_frame(folder / "torso_imgs" / f"{frame}.png", torso_of(composed, parts))
         np.savetxt(folder / "ori_imgs" / f"{frame}.lms", ibug_points(track, frame), "%f")
 
     save_pictures(range(len(capture.frames)), save, len(capture.frames), watch)
@@ -119,6 +119,7 @@ def _foreign(folder: Path, views: Views, pictures: tuple[Path, ...]) -> Foreign:
     sound = folder / "aud.wav"
     return Foreign(
         NAME,
+        folder,
         views,
         pictures,
         masks=parsing if all(path.is_file() for path in parsing) else None,

@@ -95,6 +95,7 @@ def read(folder: Path) -> Foreign:
     masks = tuple(folder / "masks" / f"{name}.png" for name in names)
     return Foreign(
         NAME,
+        folder,
         Views(numbers, _poses(images, source), K, width, height, np.zeros(len(images), bool)),
         pictures,
         masks if all(path.is_file() for path in masks) else None,

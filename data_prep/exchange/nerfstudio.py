@@ -49,7 +49,7 @@ def read(folder: Path) -> Foreign:
     named = set(frames.about.get("train_filenames", names))
     held_out = held_out | np.array([name not in named for name in names])
     views = Views(numbers, cam_from_head(frames, rows, names), K, width, height, held_out)
-    return Foreign(NAME, views, pictures, masks)
+    return Foreign(NAME, folder, views, pictures, masks)
 
 
 def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched) -> int:

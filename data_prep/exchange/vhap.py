@@ -76,7 +76,7 @@ def read(folder: Path, camera: int | None = None) -> Foreign:
         poses, hinge = _with_flame(folder, frames, rows, names, poses)
     held = dict(zip((id(row) for row in frames.rows), frames.held_out, strict=True))
     held_out = np.array([held[id(row)] for row in rows])
-    return Foreign(NAME, Views(numbers, poses, K, width, height, held_out), pictures, masks, hinge=hinge)
+    return Foreign(NAME, folder, Views(numbers, poses, K, width, height, held_out), pictures, masks, hinge=hinge)
 
 
 def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched) -> int:

@@ -15,7 +15,7 @@ from scipy.spatial.transform import Rotation
 
 from avatar3d.data_prep import exchange
 from avatar3d.data_prep.exchange import ad_nerf
-from avatar3d.data_prep.exchange._parsing import HAIR, HEAD, MOUTH, NECK, ROOM, TORSO, alpha_of_parsing
+from avatar3d.data_prep.exchange._parsing import COLOURS, HEAD, ROOM, alpha_of_parsing
 from avatar3d.errors import InputError
 from avatar3d.records import unwatched
 
@@ -25,10 +25,6 @@ def folder(scene: Scene, tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("ad_nerf")
     ad_nerf.write(out, scene.capture, scene.track, unwatched)
     return out
-
-
-def colour(picture: np.ndarray, colour: tuple[int, ...]) -> np.ndarray:
-    return (picture == colour).all(-1)
 
 
 def test_its_trainers_see_the_points_where_we_do(folder: Path, scene: Scene) -> None:
@@ -59,10 +55,7 @@ def test_every_frame_has_its_pictures_and_the_lost_ones_no_pose(folder: Path, sc
 def test_parsing_and_torso_agree_with_the_mask(folder: Path, scene: Scene) -> None:
     parsing = np.asarray(Image.open(folder / "parsing/0.png"))
     torso = np.asarray(Image.open(folder / "torso_imgs/0.png"))
-    parts = {
-        name: colour(parsing, value)
-        for name, value in zip("hHmntr", (HEAD, HAIR, MOUTH, NECK, TORSO, ROOM), strict=True)
-    }
+    parts = {name: (parsing == value).all(-1) for name, value in zip("hHmntr", COLOURS, strict=True)}
     assert sum(part.sum() for part in parts.values()) == parsing[..., 0].size
     assert np.array_equal(parts["r"], scene.capture.masks[0] < 128)
     assert min(part.sum() for part in parts.values()) > 0
@@ -75,9 +68,8 @@ def test_parsing_and_torso_agree_with_the_mask(folder: Path, scene: Scene) -> No
 
 
 def test_their_soft_edges_become_alpha() -> None:
-    colours = np.array([[HEAD, HAIR, MOUTH, NECK, TORSO, ROOM]], np.uint8)
-    assert alpha_of_parsing(colours).tolist() == [[255, 255, 255, 255, 255, 0]]
-    half = ((np.array(HEAD) + ROOM) // 2).astype(np.uint8)  # as their resizing leaves an edge
+    assert alpha_of_parsing(COLOURS[None]).tolist() == [[255, 255, 255, 255, 255, 0]]
+    half = (COLOURS[[HEAD, ROOM]].astype(int).sum(0) // 2).astype(np.uint8)  # as their resizing leaves an edge
     assert alpha_of_parsing(half[None, None]).item() == pytest.approx(128, abs=1)
 
 
