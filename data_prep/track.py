@@ -13,7 +13,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.data_prep._eyes import blink_of, frontal, lid_ratios, raw_gaze
+from avatar3d.data_prep._eyes import blink_of, frontal, lid_gaps, raw_gaze
 from avatar3d.data_prep._focal import Scene, find_focal
 from avatar3d.data_prep._frames import Posed, pose_frames, residuals
 from avatar3d.data_prep._known import checked, in_head_space
@@ -254,7 +254,7 @@ def _eyes(
     fit: Fit, sight: Sight, poses: Poses, usable: np.ndarray, training: np.ndarray, cuts: tuple[int, ...]
 ) -> tuple[np.ndarray, np.ndarray]:
     """Blink [T,2] and gaze [T,4] of all frames."""
-    ratios, gaze = np.zeros((len(sight), 2)), np.zeros((len(sight), 4))
+    gaps, gaze = np.zeros((len(sight), 2, 7)), np.zeros((len(sight), 4))
     for rows in sight.blocks():
         pose, seen = poses[rows], sight[rows]
         # the mean face's depths: how lids move in depth is the least certain part of the rig
@@ -262,9 +262,9 @@ def _eyes(
         right, left = depth[:, [33, 133]].mean(1, keepdim=True), depth[:, [362, 263]].mean(1, keepdim=True)
         depth = torch.cat([depth, right.expand(-1, 5), left.expand(-1, 5)], 1)
         points = frontal((seen / fit.focal).numpy(), depth.numpy(), pose.rotation.numpy(), pose.translation.numpy())
-        ratios[rows], gaze[rows] = lid_ratios(points), raw_gaze(points)
+        gaps[rows], gaze[rows] = lid_gaps(points), raw_gaze(points)
     say = usable & training
-    return bridged(blink_of(ratios, say), usable, cuts), bridged(gaze - np.median(gaze[say], axis=0), usable, cuts)
+    return bridged(blink_of(gaps, say), usable, cuts), bridged(gaze - np.median(gaze[say], axis=0), usable, cuts)
 
 
 def _arkit_map(scores: np.ndarray, codes: np.ndarray, training: np.ndarray, named: np.ndarray) -> np.ndarray:

@@ -24,5 +24,8 @@ SILHOUETTE = (93, 127, 132, 234, 323, 356, 361, 454)
 # corner to corner, and the two upper-lower pairs whose mean height over that width is the eye aspect ratio
 RIGHT_LID_RATIO = ((33, 133), ((160, 144), (158, 153)))
 LEFT_LID_RATIO = ((362, 263), ((385, 380), (387, 373)))
+# the upper and the lower lid's points that meet when the eye closes, from the outer corner to the inner one
+RIGHT_LID_PAIRS = tuple((RIGHT_EYE[at], RIGHT_EYE[-at]) for at in range(1, 8))
+LEFT_LID_PAIRS = tuple((LEFT_EYE[at], LEFT_EYE[-at]) for at in range(1, 8))
 # upper-lower pairs of the inner lips whose mean distance is the mouth's opening
 APERTURE_PAIRS = ((13, 14), (82, 87), (312, 317))
