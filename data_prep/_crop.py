@@ -68,7 +68,7 @@ def check_faces(seen: Sequence[list[Face]], video: Path) -> list[str]:
             f"{video}: the face is {height:.0f} px high, {_SMALLEST_FACE_PX} are needed",
             "film closer or at a higher resolution",
         )
-    rivals = sum(len(faces) > 1 and faces[1].height > _RIVAL * faces[0].height for faces in seen)
+    rivals = round(rival_share(seen) * len(seen))
     if rivals > len(with_face) / 2:
         raise InputError(
             f"{video}: two faces in most of the video", "film one person alone, or cut the video to one of them"
@@ -79,6 +79,11 @@ def check_faces(seen: Sequence[list[Face]], video: Path) -> list[str]:
     if len(with_face) < len(seen) / 2:
         warnings.append(f"a face in {100 * len(with_face) / len(seen):.0f} % of the video only")
     return warnings
+
+
+def rival_share(seen: Sequence[list[Face]]) -> float:
+    """In how many of the pictures, 0..1, a second face is large enough to be taken for the person."""
+    return sum(len(faces) > 1 and faces[1].height > _RIVAL * faces[0].height for faces in seen) / max(len(seen), 1)
 
 
 def choose_crop(seen: Sequence[list[Face]], width: int, height: int, largest: int) -> Crop:

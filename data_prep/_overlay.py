@@ -3,8 +3,11 @@
 
 from __future__ import annotations
 
+import base64
+import io
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Literal
 
 import numpy as np
 from PIL import Image as PillowImage
@@ -68,6 +71,13 @@ def sheet(pictures: Sequence[np.ndarray], gap: int = 6) -> np.ndarray:
     space = np.full((pictures[0].shape[0], gap, 3), 255, np.uint8)
     parts = [part for picture in pictures for part in (picture, space)]
     return np.concatenate(parts[:-1], 1)
+
+
+def image_tag(picture: np.ndarray, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
+    """An <img> that holds the picture [H,W,3 or 4] uint8 itself."""
+    file = io.BytesIO()
+    PillowImage.fromarray(picture).save(file, kind, quality=86, optimize=True)
+    return f'<img alt="" src="data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
 def _path(points: np.ndarray) -> list[tuple[float, float]]:

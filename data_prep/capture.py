@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from avatar3d import media
-from avatar3d.data_prep._crop import SIZES, Crop, check_faces, check_picture, choose_crop
+from avatar3d.data_prep._crop import SIZES, Crop, check_faces, check_picture, choose_crop, rival_share
 from avatar3d.data_prep._cuts import find_cuts, picture_changes
 from avatar3d.data_prep._room import check_room, disk_bytes, usual_size
 from avatar3d.data_prep._scan import scan
@@ -66,7 +66,8 @@ def capture(
     Args:
         video: any file that FFmpeg decodes.
         work: frames.npy, audio.wav, landmarks.safetensors and capture.json go there; capture.json also holds `crop`,
-            `source`, `warnings` and `bad_frames` (those without a face).
+            `source`, `warnings`, `other_faces` (the share of the video with a second large one) and `bad_frames` (those
+            without a face).
         model: face_landmarker.task.
 
     Raises:
@@ -106,6 +107,7 @@ def capture(
         about = {
             "source": {"name": video.name, **asdict(info)},
             "crop": asdict(crop),
+            "other_faces": rival_share(looked.seen),
             "warnings": warnings + capture_warnings(count, sound, landmarks),
             "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
         }

@@ -4,19 +4,17 @@
 from __future__ import annotations
 
 import base64
-import io
 import tempfile
 from collections.abc import Iterable, Mapping, Sequence
 from html import escape
 from itertools import groupby
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
-from PIL import Image as PillowImage
 
-from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, sheet
+from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, image_tag, sheet
 from avatar3d.data_prep._plots import curves_svg, lag_svg, legend
 from avatar3d.data_prep._strip import SIGMAS, basis_strip, shares
 from avatar3d.data_prep.quality import frame_errors, picture_of
@@ -182,8 +180,9 @@ def _cut_outs(capture: Capture) -> str:
         return ""
     chosen = np.linspace(0, len(capture.frames) - 1, _SHEET_COUNT).astype(int)
     pictures = [cut_out(capture.frames[frame], capture.masks[frame], _SHEET_PX) for frame in chosen]
+    shown = image_tag(sheet([*pictures, fitted(capture.background, _SHEET_PX)]))
     return (
-        f'<h2>Person and room</h2><div class="card">{_image(sheet([*pictures, fitted(capture.background, _SHEET_PX)]))}'
+        f'<h2>Person and room</h2><div class="card">{shown}'
         "</div><p>Last: the room without the person. Where the person never moved away it is a guess.</p>"
     )
 
@@ -206,7 +205,7 @@ def _basis(track: Track, triangles: np.ndarray) -> str:
     heads = "".join(f"<span>{name}</span>" for name in names)
     return (
         f'<h2>What the face can do</h2><div class="card"><div class="strip" style="--n:{len(names)}">{heads}</div>'
-        f"{_image(basis_strip(track, triangles, chosen), 'PNG')}</div><p>The person's mean face, and the components "
+        f"{image_tag(basis_strip(track, triangles, chosen), 'PNG')}</div><p>The person's mean face, and the components "
         f"that move it most, each at -{SIGMAS} and +{SIGMAS} of its usual deviation: from the front, then from the "
         "side. The colour shows what moves; per cent is the share in all motion of the face.</p>"
     )
@@ -221,9 +220,8 @@ def _worst(capture: Capture, track: Track) -> str:
         for place, frame in enumerate(worst)
     ]
     names = ", ".join(f"{frame} ({errors[frame]:.2f} px)" for frame in worst)
-    return (
-        f'<h2>Worst frames</h2><div class="card">{_image(sheet(pictures))}</div><p>Frames {names}. Dots: landmarks.</p>'
-    )
+    shown = image_tag(sheet(pictures))
+    return f'<h2>Worst frames</h2><div class="card">{shown}</div><p>Frames {names}. Dots: landmarks.</p>'
 
 
 def _bad_frames(rows: Iterable[Mapping[str, Any]], confidence: np.ndarray, fps: float) -> str:
@@ -258,12 +256,6 @@ def _runs(rows: Iterable[Mapping[str, Any]], confidence: np.ndarray) -> list[tup
     ]
     groups = [list(group) for _, group in groupby(numbered, key=lambda row: (row[1] - row[0], *row[2:]))]
     return [(group[0][1], group[-1][1], *group[0][2:]) for group in groups]
-
-
-def _image(picture: np.ndarray, kind: Literal["JPEG", "PNG"] = "JPEG") -> str:
-    file = io.BytesIO()
-    PillowImage.fromarray(picture).save(file, kind, quality=86, optimize=True)
-    return f'<img alt="" src="data:image/{kind.lower()};base64,{base64.b64encode(file.getvalue()).decode()}">'
 
 
 def _number(value: float | None, unit: str) -> str:

@@ -350,6 +350,12 @@ def test_interrupted_at_any_moment_the_same_command_finishes(good: Path, tmp_pat
     assert (out / "good.avatar" / "avatar.json").is_file()
 
 
+def test_an_interrupted_check_promises_only_what_it_keeps(good: Path) -> None:
+    code, line = interrupted(command("check", good), "landmarks")
+    assert code == 130
+    assert line == "avatar3d: interrupted; nothing is kept without -o, so the same command begins anew"
+
+
 # --- avatars ---------------------------------------------------------------------------------------------------------
 
 

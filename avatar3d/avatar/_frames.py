@@ -12,6 +12,8 @@ from torch import Tensor
 from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, RIGHT_LID_RATIO
 from avatar3d.ops.picture import mask_loss
 from avatar3d.records import Capture, Track
+from avatar3d.store import let_go
+from avatar3d.store.mapped import EVERY
 
 _LIP_WEIGHT, _EYE_WEIGHT = 4.0, 2.0  # added to 1 in the square about the lips (again inside them) and about the eyes
 _SURE = 0.05  # masks count where they are this sure
@@ -29,6 +31,7 @@ class Frames:
         self.usable = torch.from_numpy(numbers[trusted & (numbers < track.fitted_frames)])
         self._unseen = numbers[trusted & (numbers >= track.fitted_frames)]
         self._boxes = _weighted_boxes(self.points)
+        self._read = 0
 
     def held_out(self, count: int) -> list[int]:
         """Up to `count` frames, spread over the held-out part."""
@@ -39,6 +42,11 @@ class Frames:
         """The real picture [3,H,W] 0..1."""
         # planes are made of bytes, of which there are fewer to move than of floats
         planar = torch.from_numpy(np.ascontiguousarray(self.pictures[frame].transpose(2, 0, 1))).float().div_(255)
+        self._read += 1
+        if self._read % EVERY == 0:  # frames are drawn from all of a capture, which may be larger than memory
+            let_go(self.pictures)
+            if self.masks is not None:
+                let_go(self.masks)
         return torch.nn.functional.avg_pool2d(planar[None], 2**level)[0] if level else planar
 
     def weight(self, frame: int, level: int) -> Tensor:
@@ -89,8 +97,8 @@ def rarity(track: Track, usable: Tensor) -> Tensor:
     Kinds are deciles of the mouth's opening, lids open or shut, terciles of the head's turn.
     """
     rows = usable.numpy()
-    points = np.nan_to_num(track.landmarks.points[rows])
-    opening = np.linalg.norm(points[:, 13] - points[:, 14], axis=1)
+    lips = np.nan_to_num(track.landmarks.points[:, [13, 14]][rows])
+    opening = np.linalg.norm(lips[:, 0] - lips[:, 1], axis=1)
     turn = track.motion.head[rows, 2]
     shut = track.motion.blink[rows].mean(1) > 0.5
     kind = _quantile_bin(opening, 10) * 6 + shut * 3 + _quantile_bin(turn, 3)

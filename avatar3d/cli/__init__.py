@@ -29,8 +29,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         code = run(list(sys.argv[1:] if arguments is None else arguments))
         sys.stdout.flush()
         return code
-    except KeyboardInterrupt:
-        return _leave(130, "avatar3d: interrupted; the same command continues")
+    except KeyboardInterrupt as stop:
+        return _leave(130, f"avatar3d: interrupted; {str(stop) or 'the same command continues'}")
     except BrokenPipeError:
         # whoever read our output has gone; the interpreter must not complain about it while it closes stdout
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

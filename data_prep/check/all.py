@@ -23,6 +23,10 @@ _STEADY = Rule(
     "uneven frames", "{:.1f} % of the frames", 2, 10, "a frame shown at the wrong moment is out of step with the sound",
     "switch variable frame rate off, close other programs; a phone's own camera is better than a browser's",
 )  # fmt: skip
+_OTHERS = Rule(
+    "another face", "{:.0f} % of the video", 0, 15, "the larger face is taken, and that may be the other one",
+    "film one person alone; no pictures or screens with faces behind them",
+)  # fmt: skip
 _UNEVEN = 0.5  # of the usual time between frames
 
 
@@ -36,12 +40,14 @@ class Examined:
     recorded: Sound | None  # the sound before it was moved
     lag: Lag | None  # of that sound
     source_scale: float  # px of the video per px of the capture's frames
+    other_faces: float | None  # share of the video with a second large face
 
 
 def checked(video: Path, examined: Examined) -> dict[str, list[Finding]]:
     """Findings under "picture", "motion" and "sound"."""
     timing = media.timing(video)
-    picture = [*_timed(timing), *look(examined.capture, examined.landmarks, examined.source_scale)]
+    others = _OTHERS(None if examined.other_faces is None else 100 * examined.other_faces)
+    picture = [*timed(timing), *look(examined.capture, examined.landmarks, examined.source_scale), others]
     return {
         "picture": picture,
         "motion": coverage(examined.capture, examined.track),
@@ -49,7 +55,8 @@ def checked(video: Path, examined: Examined) -> dict[str, list[Finding]]:
     }
 
 
-def _timed(timing: media.Timing) -> list[Finding]:
+def timed(timing: media.Timing) -> list[Finding]:
+    """Findings about when the pictures were taken."""
     gaps = np.diff(timing.pictures_s)
     usual = float(np.median(gaps)) if len(gaps) else float("nan")
     uneven = 100 * float(np.mean(np.abs(gaps - usual) > _UNEVEN * usual)) if len(gaps) else None

@@ -128,9 +128,13 @@ def _others_pct(heard: _Heard, track: Track, lag: Lag | None) -> float | None:
 
 def _in_step(lag: Lag | None) -> Finding:
     name = "sound and picture"
-    if lag is None or not lag.sure:
-        return Finding(name, "the clip does not tell", None, "unknown", _WHY_SYNC, "")
+    if lag is None:
+        return Finding(name, "could not be measured", None, "unknown", _WHY_SYNC, "")
     text = f"the sound is {abs(lag.frames):.1f} frames {'late' if lag.frames > 0 else 'early'}"
+    surety = f"fit {lag.correlation:.2f}, {lag.height:.2f} above the rest where chance reaches {lag.least_height:.2f}"
+    if not lag.sure:
+        return Finding(name, f"cannot be told; perhaps {text} ({surety})", None, "unknown", _WHY_SYNC, "")
     if lag.mended_frames:
-        return Finding(name, text, lag.frames, "amber", _WHY_SYNC, "nothing: `prepare` and `create` move it")
-    return Finding(name, f"in step ({text})", lag.frames, "green", _WHY_SYNC, "")
+        fix = "nothing: `prepare` and `create` move it"
+        return Finding(name, f"{text} ({surety})", lag.frames, "amber", _WHY_SYNC, fix)
+    return Finding(name, f"in step: {text} ({surety})", lag.frames, "green", _WHY_SYNC, "")

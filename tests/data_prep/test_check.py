@@ -11,11 +11,13 @@ import pytest
 from scipy import ndimage, signal
 from talking import speech, talking
 
+from avatar3d.data_prep.check.all import timed
 from avatar3d.data_prep.check.finding import Finding, Rule, worst
 from avatar3d.data_prep.check.motion import coverage
 from avatar3d.data_prep.check.picture import look
 from avatar3d.data_prep.check.sound import listen
 from avatar3d.data_prep.sync import sound_lag
+from avatar3d.media import Timing
 from avatar3d.records import Capture, Landmarks, Sound
 
 SIDE, FRAMES = 128, 60
@@ -165,6 +167,36 @@ def test_what_the_head_does_is_counted() -> None:
     assert found["length"].figure == 30
     assert found["turns to the sides"].grade == "red"  # it does not turn at all
     assert found["frames without a face"].figure == 0
+
+
+def shown_at(times_s: np.ndarray) -> dict[str, Finding]:
+    return {finding.name: finding for finding in timed(Timing(times_s, None))}
+
+
+def test_the_frame_rate_and_its_unevenness_are_told() -> None:
+    even = np.arange(300) / 60
+    assert shown_at(even)["frame rate"].value == "60.0 a second"
+    assert shown_at(even)["uneven frames"].grade == "green"
+    rng = np.random.default_rng(0)
+    uneven = np.delete(even, rng.choice(300, 40, replace=False))
+    assert shown_at(uneven)["uneven frames"].grade in ("amber", "red")
+    assert shown_at(np.arange(100) / 10)["frame rate"].grade == "red"
+    assert shown_at(np.zeros(1))["frame rate"].grade == "unknown"
+
+
+def test_an_unsure_lag_is_a_guess_without_a_figure() -> None:
+    sound, track = speech(3), talking(0)
+    found = row(listen(sound, 48_000, track, sound_lag(sound, track)), "sound and picture")
+    assert (found.grade, found.figure) == ("unknown", None)
+    assert "perhaps" in found.value
+
+
+def test_the_lag_is_told_with_how_sure_it_is() -> None:
+    sound, track = late(late(speech(0))), talking(0)
+    lag = sound_lag(sound, track)
+    found = row(listen(sound, 48_000, track, lag), "sound and picture")
+    assert lag is not None and found.figure == lag.frames
+    assert found.value.startswith(f"the sound is {lag.frames:.1f} frames late (fit {lag.correlation:.2f}")
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as some
 
-from avatar3d.data_prep._crop import SIZES, choose_crop
+from avatar3d.data_prep._crop import SIZES, choose_crop, rival_share
 from avatar3d.data_prep.landmarks import Face
 
 
@@ -61,3 +61,9 @@ def test_crop_near_a_working_size_is_trimmed_to_it() -> None:
 def test_square_picture_with_a_large_head_is_kept_whole() -> None:
     assert choose_crop([[face(40, 40, 130, 160)]], 256, 256, 512).box == (0, 0, 256, 256)
     assert choose_crop([[face(200, 200, 130, 160)]], 1024, 1024, 512).side < 400
+
+
+def test_only_large_second_faces_are_rivals() -> None:
+    large, near, far = face(0, 0, 160, 200), face(300, 0, 120, 150), face(300, 0, 40, 50)
+    assert rival_share([[large], [large, near], [large, far], []]) == 0.25
+    assert rival_share([]) == 0
