@@ -6,10 +6,10 @@ from __future__ import annotations
 import numpy as np
 import torch
 from PIL import Image as PillowImage
-from PIL import ImageDraw
+from PIL import ImageDraw, ImageFilter
 from torch import Tensor
 
-from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, RIGHT_LID_RATIO
+from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, OVAL, RIGHT_LID_RATIO
 from avatar3d.ops.picture import mask_loss
 from avatar3d.records import Capture, Track
 from avatar3d.store import let_go
@@ -65,6 +65,13 @@ class Frames:
             region = weight[y0:y1, x0:x1]
             region += _LIP_WEIGHT * np.asarray(inside)[: region.shape[0], : region.shape[1]]
         return torch.from_numpy(weight)
+
+    def face_weight(self, frame: int, outside: float) -> Tensor:
+        """1 within the oval of the face, `outside` beyond it, soft between [H,W]."""
+        drawn = PillowImage.new("L", (self.width, self.height))
+        ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in self.points[frame, OVAL, :]], fill=255)
+        soft = np.asarray(drawn.filter(ImageFilter.BoxBlur(self.width / 100)), np.float32) / 255
+        return torch.from_numpy(outside + (1 - outside) * soft)
 
     def alpha_error(self, alpha: Tensor, frame: int, level: int) -> Tensor:
         """Mean |alpha - mask| over the pixels where the mask is sure; 0 without masks."""

@@ -1,0 +1,225 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Tracking through the renderer: a motion refined until the drawn head lies on the filmed one.
+
+    track = refine(head, capture, track, Native())
+
+Landmarks say where a face is to half a pixel, frame by frame for themselves. A trained head says it to a fraction of
+that, from every pixel of the skin, and in its own terms: head pose, expression, lids and gaze of each frame are moved
+until the picture agrees, by Gauss-Newton (Lucas and Kanade, 1981, with a renderer in place of the template). The head
+itself stays as it is, so pictures that it was not trained on teach it nothing.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, replace
+from functools import partial
+from itertools import pairwise
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d._steady import POSE, Quadratic
+from avatar3d.avatar._frames import Frames
+from avatar3d.contracts import Draw, Head
+from avatar3d.geometry import normalise, quat_from_rotvec, quat_multiply, rotvec_from_quat
+from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
+from avatar3d.threads import torch_threads
+
+__all__ = ["RefineSettings", "refine"]
+
+_NOT_FACE = 0.2  # weight of what lies outside the face: shoulders must not turn the head
+_ROBUST = 0.1  # residuals beyond this lose weight: highlights, hands, what the head never learned
+_CURVATURE_FRAMES = 16
+# pixels that err together: a picture of n pixels says as much as n / 10 independent ones
+_PATCH_PX = 10.0
+_STILL_LOOK = 0.02  # lids and gaze that move less are taken to move by this
+_LEAST_VARIANCE = (0.5 / 255) ** 2  # of a difference: pictures come in whole numbers
+_PROBE = 0.5  # of the prior's deviations: how far a number is moved to see what it does to the picture
+
+
+@dataclass(frozen=True)
+class RefineSettings:
+    """How far a motion may move from the landmarks', and how steady it is held."""
+
+    passes: int = 2  # over the frames; each draws every frame once, with gradients
+    turn_deg: float = 0.3  # standard deviations about the landmarks' motion
+    shift_u: float = 0.01
+    expression: float = 0.25  # in units of expression, which have unit variance
+    lids_gaze: float = 0.5  # in standard deviations of the capture's own
+    steadiness: float = 32.0  # strength of the prior on the head's accelerations over the measured one
+
+
+def refine(
+    head: Head,
+    capture: Capture,
+    track: Track,
+    draw: Draw,
+    frames: range | None = None,
+    settings: RefineSettings = RefineSettings(),
+    watch: Watch = unwatched,
+) -> Track:
+    """The track with the motion under which `head`, drawn, agrees best with the capture's pictures.
+
+    A frame's picture speaks for that frame alone, except that the head's pose is steadied over time (heavy-tailed
+    second differences), never across a cut or a frame of confidence 0. Those frames, and frames that are not asked
+    for, keep their motion. Nothing is random. What is held beside the pictures is a few hundred bytes a frame.
+
+    Args:
+        frames: a range of step 1; None: all.
+    """
+    frames = range(len(track.motion)) if frames is None else frames
+    runs = _runs(usable_frames(track), capture.cuts, frames)
+    if not runs:
+        return track
+    with torch_threads(1):
+        scene, spread = _Scene(head, capture, track, draw), _spread(track, settings)
+        motion, total = track.motion, np.zeros((len(track.motion), len(spread)))
+        curvature: np.ndarray | None = None
+        for number in range(settings.passes):
+            told = partial(_tell, watch, number, settings.passes)
+            seen = scene.seen(motion, runs, _PROBE * spread, told)
+            if curvature is None:
+                curvature = scene.curvature(seen, _PROBE * spread)
+            problem = Quadratic(curvature / seen.variance, seen.slopes / seen.variance, 1 / spread**2, total)
+            last = number == settings.passes - 1
+            step = problem.steady(_path(motion, runs), runs, settings.steadiness if last else 0.0)
+            motion, total = moved(motion, step), total + step
+    return replace(track, motion=motion)
+
+
+def moved(motion: Motion, step: np.ndarray) -> Motion:
+    """A motion moved by steps [T,6+K+4]: turn (rad), shift (u), expression, both lids, gaze across and down."""
+    head = torch.from_numpy(motion.head[:, :4].astype(np.float64))
+    turned = normalise(quat_multiply(quat_from_rotvec(torch.from_numpy(step[:, :3])), head)).numpy()
+    face = step[:, POSE:].astype(np.float32)
+    return replace(
+        motion,
+        head=np.concatenate([turned, motion.head[:, 4:] + step[:, 3:POSE]], 1).astype(np.float32),
+        expression=motion.expression + face[:, :-4],
+        blink=motion.blink + face[:, -4:-2],
+        gaze=motion.gaze + face[:, [-2, -1, -2, -1]],
+    )
+
+
+def usable_frames(track: Track) -> np.ndarray:
+    """[T] bool: frames whose landmarks are known and trusted."""
+    return (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
+
+
+def _tell(watch: Watch, number: int, passes: int, share: float) -> None:
+    watch(Progress("refine", (number + share) / passes))
+
+
+def _spread(track: Track, settings: RefineSettings) -> np.ndarray:
+    """Standard deviations [6+K+4] of the prior about the landmarks' motion."""
+    known = track.motion[: track.fitted_frames]
+    looks = np.concatenate([known.blink, known.gaze[:, :2]], 1)
+    pose = [np.radians(settings.turn_deg)] * 3 + [settings.shift_u] * 3
+    expression = [settings.expression] * known.expression.shape[1]
+    return np.array([*pose, *expression, *(settings.lids_gaze * looks.std(0).clip(_STILL_LOOK))])
+
+
+def _runs(usable: np.ndarray, cuts: Sequence[int], frames: range) -> list[slice]:
+    """Stretches of usable frames within `frames` and within a shot."""
+    asked = np.zeros(len(usable), bool)
+    asked[frames.start : frames.stop] = usable[frames.start : frames.stop]
+    starts = np.zeros(len(usable) + 1, bool)
+    starts[[0, len(usable), *cuts]] = True
+    starts[1:-1] |= asked[1:] != asked[:-1]
+    edges = np.flatnonzero(starts)
+    return [slice(a, b) for a, b in pairwise(edges.tolist()) if asked[a]]
+
+
+def _path(motion: Motion, runs: Sequence[slice]) -> np.ndarray:
+    """Poses [T,6] as sums of turns from frame to frame (whose differences hold for a head turned any way)."""
+    quats = torch.from_numpy(motion.head[:, :4].astype(np.float64))
+    path = np.zeros((len(motion), POSE))
+    path[:, 3:] = motion.head[:, 4:]
+    for run in runs:
+        back = quats[run][:-1] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
+        turns = rotvec_from_quat(quat_multiply(quats[run][1:], back)).numpy()
+        path[run.start + 1 : run.stop, :3] = turns.cumsum(0)
+    return path
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What pictures say of a motion, D numbers a frame; and of F frames more."""
+
+    slopes: np.ndarray  # [T,D] half the gradient of weighted squared differences
+    variance: float  # of a difference
+    frames: np.ndarray  # [F]
+    codes: Tensor  # [F,P]
+    answers: Tensor  # [D,F,P] how the codes move with the motion
+
+
+class _Scene:
+    """Pictures of a head in a motion, against the capture's."""
+
+    def __init__(self, head: Head, capture: Capture, track: Track, draw: Draw) -> None:
+        self.head, self.draw, self.cuts = head, draw, capture.cuts
+        self.frames = Frames(capture, track)
+
+    def seen(self, motion: Motion, runs: Sequence[slice], probe: np.ndarray, told: Callable[[float], None]) -> _Seen:
+        """What the pictures of `runs` say of a motion."""
+        asked = np.concatenate([np.arange(run.start, run.stop) for run in runs])
+        with torch.no_grad():
+            codes = self.head.encode(motion, self.cuts)
+        pulls, variance = self._pulls(codes, asked, told)
+        chosen = asked[np.linspace(0, len(asked) - 1, min(_CURVATURE_FRAMES, len(asked))).astype(int)]
+        slopes, answers = np.zeros((len(motion), len(probe))), []
+        for number in range(len(probe)):
+            answer = self._answer(motion, codes, number, float(probe[number]))
+            slopes[:, number] = (answer * pulls).sum(1).numpy()
+            answers.append(answer[chosen])
+        return _Seen(slopes, variance, chosen, codes[chosen], torch.stack(answers))
+
+    def _pulls(self, codes: Tensor, asked: np.ndarray, told: Callable[[float], None]) -> tuple[Tensor, float]:
+        """Half the gradient by the codes [T,P], and the variance of a difference."""
+        pulls, squares, weights = torch.zeros_like(codes), 0.0, 0.0
+        for count, frame in enumerate(asked.tolist(), 1):
+            code = codes[frame].clone().requires_grad_()
+            difference, weight = self._difference(code, frame)
+            loss = 0.5 * (weight * difference.square()).sum()
+            (pulls[frame],) = torch.autograd.grad(loss, code)
+            squares, weights = squares + 2 * float(loss.detach()), weights + float(weight.sum())
+            told(count / len(asked))
+        return pulls, _PATCH_PX * max(squares / weights, _LEAST_VARIANCE)
+
+    @torch.no_grad()
+    def _answer(self, motion: Motion, codes: Tensor, number: int, size: float) -> Tensor:
+        """How the codes of each frame [T,P] move with one number of that frame's motion."""
+        # signs alternate from frame to frame: what a head averages over time hardly answers then
+        signs = np.where(np.arange(len(motion)) % 2, -1.0, 1.0)
+        nudge = np.zeros((len(motion), POSE + motion.expression.shape[1] + 4))
+        nudge[:, number] = size * signs
+        answer = self.head.encode(moved(motion, nudge), self.cuts) - codes
+        return answer * codes.new_tensor(signs / size)[:, None]
+
+    def _difference(self, code: Tensor, frame: int) -> tuple[Tensor, Tensor]:
+        """Drawn minus real [3,H,W], and how much each number counts."""
+        drawn = self._drawn(code)
+        difference = drawn - self.frames.target(frame, 0)
+        with torch.no_grad():
+            weight = self.frames.face_weight(frame, _NOT_FACE) / (1 + (difference / _ROBUST).square())
+        return difference, weight
+
+    def _drawn(self, code: Tensor) -> Tensor:
+        return self.draw(self.head.pose(code), self.head.camera).over(self.head.background).permute(2, 0, 1)
+
+    @torch.no_grad()
+    def curvature(self, seen: _Seen, probe: np.ndarray) -> np.ndarray:
+        """Gauss-Newton's [D,D], the mean over some frames."""
+        total = np.zeros((len(probe), len(probe)))
+        for code, frame, moves in zip(seen.codes, seen.frames.tolist(), seen.answers.unbind(1), strict=True):
+            root = self._difference(code, frame)[1].sqrt()
+            here = self._drawn(code)
+            columns = [
+                ((self._drawn(code + size * move) - here) * root).flatten() / size
+                for move, size in zip(moves, probe.tolist(), strict=True)
+            ]
+            jacobian = torch.stack(columns)
+            total += (jacobian @ jacobian.T).double().numpy()
+        return total / len(seen.frames)
