@@ -10,7 +10,7 @@ import numpy as np
 from avatar3d.data_prep.check.finding import Finding, Rule
 from avatar3d.data_prep.check.motion import Mouth
 from avatar3d.data_prep.sync import Lag
-from avatar3d.dsp import HOPS_PER_S, loudness_db, pitch, resampled, speaks
+from avatar3d.dsp import HOPS_PER_S, QUIETEST_DB, loudness_db, pitch, resampled, speaks
 from avatar3d.records import FPS, Sound, Track
 
 _HOPS_AT_ONCE = 3000  # bounds the memory
@@ -22,6 +22,8 @@ _ABOVE_FLOOR_DB = 3.0
 _FEWEST_FALLS = 100
 _VOICED = 0.6
 _QUIET_HOPS = 20  # a mouth is shut for at least this long when silence is expected
+_QUIETEST = 0.1  # of the sound: the pauses
+_NOTES = 24  # to an octave
 _NEAR_DB = 20.0  # below the loud moments: what is quieter does no harm
 
 _RULES = {
@@ -41,6 +43,11 @@ _RULES = {
         "reverberation", "{:.2f} s to fall by 60 dB", 0.5, 0.9, "an echo moves the mouth after the word is over",
         "a room with carpet, curtains and shelves; the microphone closer",
     ),
+    "music": Rule(
+        "music or voices in the pauses", "{:.0f} % of the quietest moments", 10, 30,
+        "what sounds in the pauses sounds under the words too, and is learned as a part of them",
+        "no music, no second speaker",
+    ),
     "others": Rule(
         "voice or music while the mouth is shut", "{:.0f} % of that time", 20, 45,
         "the avatar would learn to be silent while somebody speaks", "no music, no second speaker",
@@ -52,6 +59,7 @@ _WHY_SYNC = "the mouth is learned from the sound of the same moment"
 @dataclass(frozen=True)
 class _Heard:
     level_db: np.ndarray  # [hops]
+    frequency: np.ndarray  # [hops] Hz
     harmonicity: np.ndarray  # [hops] 0..1
     speech: np.ndarray  # [hops] bool
 
@@ -73,6 +81,7 @@ def listen(sound: Sound | None, rate_hz: float | None, track: Track, lag: Lag | 
         _RULES["clipping"](_clipped_pct(sound.samples)),
         _RULES["noise"](_above_noise_db(heard)),
         _RULES["echo"](_decay_s(heard)),
+        _RULES["music"](_tuneful_pct(heard)),
         _RULES["others"](_others_pct(heard, track, lag)),
         _in_step(lag),
     ]
@@ -83,8 +92,9 @@ def _heard(sound: Sound) -> _Heard:
     hops = int(len(samples) / (len(samples) / sound.seconds) * HOPS_PER_S)
     pieces = [(first, min(_HOPS_AT_ONCE, hops - first)) for first in range(0, hops, _HOPS_AT_ONCE)]
     level = np.concatenate([loudness_db(samples, *piece) for piece in pieces])
-    harmonicity = np.concatenate([pitch(samples, *piece)[1] for piece in pieces])
-    return _Heard(level, harmonicity, speaks(level, harmonicity))
+    tones = [pitch(samples, *piece) for piece in pieces]
+    frequency, harmonicity = (np.concatenate(part) for part in zip(*tones, strict=True))
+    return _Heard(level, frequency, harmonicity, speaks(level, harmonicity))
 
 
 def _clipped_pct(samples: np.ndarray) -> float:
@@ -111,6 +121,19 @@ def _decay_s(heard: _Heard) -> float | None:
         return None
     fall_db = -float(np.quantile((after - before)[counted], _STEEPEST))
     return 60 * _FALL_HOPS / HOPS_PER_S / fall_db if fall_db > 0 else None
+
+
+def _tuneful_pct(heard: _Heard) -> float:
+    """Share of the quietest tenth of the sound that has a pitch, other than its commonest: mains hum has one too, but
+    always the same.
+    """
+    quiet = (heard.level_db <= np.quantile(heard.level_db, _QUIETEST)) & (heard.level_db > QUIETEST_DB + 1)
+    octaves = np.log2(heard.frequency[quiet & (heard.harmonicity > _VOICED)])
+    if not len(octaves):
+        return 0.0
+    counts, edges = np.histogram(octaves, np.arange(octaves.min(), octaves.max() + 2 / _NOTES, 1 / _NOTES))
+    hum = edges[counts.argmax()] + 0.5 / _NOTES
+    return 100 * float(np.mean(np.abs(octaves - hum) > 1.5 / _NOTES)) * len(octaves) / float(quiet.sum())
 
 
 def _others_pct(heard: _Heard, track: Track, lag: Lag | None) -> float | None:

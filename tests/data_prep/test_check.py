@@ -134,9 +134,31 @@ def with_music(sound: Sound) -> Sound:
     return Sound(sound.samples + 0.15 * tune, sound.rate)
 
 
+def with_a_tune(sound: Sound) -> Sound:
+    """Notes of half a second, 20 dB below the voice."""
+    rng = np.random.default_rng(4)
+    time_s = np.arange(sound.rate // 2) / sound.rate
+    notes = 220 * 2 ** (rng.integers(0, 24, 60) / 12)
+    tune = np.concatenate([sum(np.sin(2 * np.pi * note * k * time_s) / k for k in range(1, 5)) for note in notes])
+    tune = np.resize(tune, len(sound.samples))
+    gain = 0.1 * np.sqrt(np.mean(sound.samples**2) / np.mean(tune**2))
+    return Sound((sound.samples + gain * tune).astype(np.float32), sound.rate)
+
+
+def humming(sound: Sound) -> Sound:
+    time_s = np.arange(len(sound.samples)) / sound.rate
+    hum = 0.002 * sum(np.sin(2 * np.pi * 100 * k * time_s) for k in range(1, 4))
+    return Sound((sound.samples + hum).astype(np.float32), sound.rate)
+
+
+def test_hum_is_no_music() -> None:
+    assert row(listen(humming(speech(0)), 48_000, talking(0), None), "music or voices in the pauses").grade == "green"
+
+
 @pytest.mark.parametrize(
     ("name", "change"),
     [
+        ("music or voices in the pauses", with_a_tune),
         ("clipped sound", clipped),
         ("voice above the noise", noisy),
         ("reverberation", echoing),

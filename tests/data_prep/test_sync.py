@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 from talking import speech, talking
 
-from avatar3d.data_prep.sync import Lag, sound_lag
+from avatar3d.data_prep.sync import Lag, _looked_at, sound_lag
 from avatar3d.records import FPS, Sound, Track
 
 
@@ -54,6 +54,29 @@ def test_a_few_frames_say_nothing(pair: tuple[Sound, Track]) -> None:
     sound, track = pair
     hidden = replace(track, confidence=np.where(np.arange(len(track.motion)) < 100, track.confidence, 0))
     assert sound_lag(sound, hidden) is None
+
+
+def test_ten_seconds_are_enough_for_a_mouth_that_moves_freely(pair: tuple[Sound, Track]) -> None:
+    sound, track = pair
+    rows = slice(200, 450)
+    part = replace(
+        track,
+        motion=track.motion[rows],
+        confidence=track.confidence[rows],
+        landmarks=replace(track.landmarks, found=track.landmarks.found[rows]),
+    )
+    late = Sound(sound.samples[(200 - 9) * 640 : (450 - 9) * 640], sound.rate)
+    lag = found(late, part)
+    assert lag.sure
+    assert lag.frames == pytest.approx(found(sound, track).frames + 9, abs=1)
+
+
+def test_of_a_long_clip_stretches_are_looked_at_from_beginning_to_end() -> None:
+    assert _looked_at(15_000).all()
+    chosen = _looked_at(75_000)
+    assert chosen.sum() == 15_000
+    assert chosen[0] and chosen[-1]
+    assert np.diff(chosen.astype(int)).clip(0).sum() == 9  # the tenth begins with the clip
 
 
 def test_sound_moves_and_keeps_its_length() -> None:
