@@ -7,7 +7,6 @@ import errno
 import json
 import subprocess
 import sys
-import time
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -64,14 +63,11 @@ def answer(capsys: pytest.CaptureFixture[str], *words: str) -> tuple[int, str, s
     return code, out, err
 
 
-def test_help_answers_at_once_and_without_torch() -> None:
-    program = "import sys; from avatar3d.cli import main; main(['--help']); sys.exit('torch' in sys.modules)"
-    seconds = []
-    for _ in range(3):  # other work may run on the machine: the best of three
-        start = time.perf_counter()
-        subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
-        seconds.append(time.perf_counter() - start)
-    assert min(seconds) < 0.5
+@pytest.mark.parametrize("slow", ["torch", "mediapipe", "scipy", "av", "tensorboard"])
+def test_help_answers_at_once(slow: str) -> None:
+    # a clock would measure the machine; these are what help would wait for
+    program = f"import sys; from avatar3d.cli import main; main(['--help']); sys.exit({slow!r} in sys.modules)"
+    subprocess.run([sys.executable, "-c", program], check=True, capture_output=True)
 
 
 def test_the_overview_names_every_verb(capsys: pytest.CaptureFixture[str]) -> None:

@@ -266,11 +266,11 @@ class Export(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Bench(Verb):
-    """Time the renderer and the training on this machine, beside the plain torch reference or any renderer."""
+    """Time the renderer and the training on this machine, and hold the tracker against made-up people."""
 
-    what: Positional[Annotated[Literal["splat", "step", "posed", "all"], arg(metavar="WHAT")]] = "splat"
+    what: Positional[Annotated[Literal["splat", "step", "posed", "track", "all"], arg(metavar="WHAT")]] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
-    codes; all: these three."""
+    codes; track: accuracy and time of the tracker on people whose truth is known; all: these four."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
     """Of each measurement, of which the minimum and the median are told (default: 60)."""
     threads: Annotated[int | None, arg(metavar="N")] = None
@@ -287,7 +287,7 @@ class Bench(Verb):
     """Write the figures as a table into this text, between its lines <!-- bench --> and <!-- /bench -->."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import _bench_table, bench, bench_posed, bench_step
+        from avatar3d.recipes import _bench_table, bench, bench_posed, bench_step, bench_track
 
         _at_least(1, repetitions=self.repetitions, threads=self.threads)
         figures: dict[str, Any] = {"machine": bench.machine()}
@@ -311,6 +311,10 @@ class Bench(Verb):
             steps = bench_step.bench_step(repetitions=self.repetitions or bench_step.REPETITIONS, watch=out.watch)
             figures["steps"] = steps["rows"]
             out.say(bench_step.report_step(steps))
+        if self.what in ("track", "all"):
+            tracked = bench_track.bench_track(watch=out.watch)
+            figures["track"] = tracked["rows"]
+            out.say(bench_track.report_track(tracked))
         if self.table is not None:
             _bench_table.write_into(self.table, figures)
         return figures

@@ -9,12 +9,12 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from person import SIZE, Person, make_person
 
 from avatar3d.data_prep._focal import Scene
 from avatar3d.data_prep._known import in_head_space
 from avatar3d.data_prep._sight import Sight
 from avatar3d.data_prep._solver import Poses
+from avatar3d.data_prep.synthetic.sighting import SIZE, Sighting, sighting
 from avatar3d.data_prep.track import TrackSettings, track, track_quality
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
@@ -31,20 +31,20 @@ def face(face_task: Path) -> CanonicalFace:
 
 
 @pytest.fixture(scope="module")
-def person(face: CanonicalFace) -> Person:
-    return make_person(face, frames=150, yaw_deg=15.0)
+def person(face: CanonicalFace) -> Sighting:
+    return sighting(face, frames=150, yaw_deg=15.0)
 
 
 @pytest.fixture(scope="module")
-def plain(person: Person, face: CanonicalFace) -> Track:
+def plain(person: Sighting, face: CanonicalFace) -> Track:
     return followed(person, face, KnownPoses(camera(person), person.head))
 
 
-def camera(person: Person) -> torch.Tensor:
+def camera(person: Sighting) -> torch.Tensor:
     return intrinsics(person.focal_px, SIZE, SIZE).double()
 
 
-def followed(person: Person, face: CanonicalFace, known: KnownPoses, seen: Landmarks | None = None) -> Track:
+def followed(person: Sighting, face: CanonicalFace, known: KnownPoses, seen: Landmarks | None = None) -> Track:
     return track(person.capture, seen or person.landmarks, face, FEW, known=known)
 
 
@@ -62,7 +62,7 @@ def elsewhere(head: np.ndarray, seed: int) -> tuple[np.ndarray, float, torch.Ten
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_any_head_space_gives_the_same_track(person: Person, face: CanonicalFace, plain: Track, seed: int) -> None:
+def test_any_head_space_gives_the_same_track(person: Sighting, face: CanonicalFace, plain: Track, seed: int) -> None:
     theirs, _, _ = elsewhere(person.head, seed)
     again = followed(person, face, KnownPoses(camera(person), theirs))
     assert np.abs(again.neutral - plain.neutral).max() < 1e-4
@@ -73,7 +73,7 @@ def test_any_head_space_gives_the_same_track(person: Person, face: CanonicalFace
 
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
-def test_every_point_stays_where_it_is_in_the_picture(person: Person, face: CanonicalFace, seed: int) -> None:
+def test_every_point_stays_where_it_is_in_the_picture(person: Sighting, face: CanonicalFace, seed: int) -> None:
     theirs, scale, theirs_from_ours = elsewhere(person.head, seed)
     sight = Sight.of(person.landmarks, np.ones(150, bool), face, (SIZE / 2, SIZE / 2)).face()
     scene = Scene(
@@ -92,7 +92,7 @@ def test_every_point_stays_where_it_is_in_the_picture(person: Person, face: Cano
     assert torch.allclose(to_ours.turn, matrix_from_quat(theirs_from_ours[:4]), atol=0.1)
 
 
-def test_known_poses_are_kept_and_explain_the_landmarks(person: Person, plain: Track) -> None:
+def test_known_poses_are_kept_and_explain_the_landmarks(person: Sighting, plain: Track) -> None:
     true = matrix_from_quat(torch.from_numpy(person.head[:, :4]))
     found = matrix_from_quat(torch.from_numpy(plain.motion.head[:, :4]).double())
     offsets = true.transpose(1, 2) @ found
@@ -101,7 +101,7 @@ def test_known_poses_are_kept_and_explain_the_landmarks(person: Person, plain: T
     assert plain.focal_observable
 
 
-def test_the_optical_axis_need_not_meet_the_middle(person: Person, face: CanonicalFace, plain: Track) -> None:
+def test_the_optical_axis_need_not_meet_the_middle(person: Sighting, face: CanonicalFace, plain: Track) -> None:
     points = person.landmarks.points.copy()
     points[..., 0] += 40.0
     points[..., 1] = (points[..., 1] - SIZE / 2) * 1.25 + SIZE / 2
@@ -112,7 +112,7 @@ def test_the_optical_axis_need_not_meet_the_middle(person: Person, face: Canonic
     assert track_quality(again)["landmark_rms_px"] < 1.25
 
 
-def test_frames_without_a_pose_are_bridged_or_left_out(person: Person, face: CanonicalFace) -> None:
+def test_frames_without_a_pose_are_bridged_or_left_out(person: Sighting, face: CanonicalFace) -> None:
     head = person.head.copy()
     head[[0, 40, 41, *range(80, 100)]] = np.nan
     solved = followed(person, face, KnownPoses(camera(person), head))
@@ -121,7 +121,7 @@ def test_frames_without_a_pose_are_bridged_or_left_out(person: Person, face: Can
     assert (solved.confidence[40:42] < 0.2).all() and solved.confidence[60] == 1
 
 
-def test_poses_that_do_not_fit_are_refused(person: Person, face: CanonicalFace) -> None:
+def test_poses_that_do_not_fit_are_refused(person: Sighting, face: CanonicalFace) -> None:
     head = person.head.copy()
     head[:, 4:] = np.random.default_rng(0).uniform(-3, 3, (150, 3))
     with pytest.raises(InputError, match="do not put the face"):

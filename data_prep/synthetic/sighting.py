@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A made-up person for the tracker's tests: a known face that moves in a known way, and what a detector would see.
+"""A made-up person as a landmark detector sees one: a known face that moves in a known way, and noise.
 
 The canonical face with a smooth change of shape, nine expression fields (the last opens the jaw) and blinks; the head
 wanders slowly. The detector's noise is half white, half smeared over five frames, per coordinate.
@@ -25,7 +25,7 @@ _IRIS_BACK_U = 0.02
 
 
 @dataclass(frozen=True)
-class Person:
+class Sighting:
     """The truth, and its landmarks."""
 
     capture: Capture
@@ -36,7 +36,7 @@ class Person:
     focal_px: float
 
 
-def make_person(
+def sighting(
     face: CanonicalFace,
     frames: int = 300,
     yaw_deg: float = 20.0,
@@ -44,7 +44,7 @@ def make_person(
     noise_px: float = 0.5,
     cuts: tuple[int, ...] = (),
     seed: int = 1,
-) -> Person:
+) -> Sighting:
     """A person whose yaw swings between about -yaw_deg and yaw_deg, pitch and roll by a quarter of that."""
     rng = np.random.default_rng(seed)
     vertices, blink = _moving_face(face.vertices.astype(np.float64), frames, rng)
@@ -57,7 +57,7 @@ def make_person(
     scores = np.clip(rng.uniform(0, 0.05, (frames, 52)), 0, 1).astype(np.float32)
     scores[:, 9] = scores[:, 10] = blink
     scores[:, 25] = _opening(vertices) / _opening(vertices).max()
-    return Person(
+    return Sighting(
         Capture(np.zeros((1, SIZE, SIZE, 3), np.uint8), None, 25.0, cuts, "made up"),
         Landmarks(seen, scores, np.ones(frames, bool)),
         vertices,
@@ -140,4 +140,4 @@ def _white(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
 def _smeared(shape: tuple[int, ...], rng: np.random.Generator) -> np.ndarray:
     """Noise of unit variance, correlated over five frames."""
     white = rng.standard_normal((shape[0] + 4, *shape[1:]))
-    return sum(white[start : start + shape[0]] for start in range(5)) / 5**0.5
+    return np.sum([white[start : start + shape[0]] for start in range(5)], axis=0) / 5**0.5
