@@ -21,7 +21,7 @@ from torch.nn import functional
 
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
-from avatar3d.motion._head_motion import replay, still
+from avatar3d.motion._head_motion import replay, still, turned
 from avatar3d.records import BLUR_PX2, FPS, Camera, Gaussians, Image, Motion, Sound
 
 HeadMotion = Literal["replay", "still"]
@@ -71,11 +71,22 @@ def talk(
 
 def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
     """The whole motion of a sound: face from the voice, head and gaze from the person's own clip."""
-    said = speak(sound, seed)
+    return laid_over(speak(sound, seed), clip, head_motion, seed)
+
+
+def laid_over(said: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
+    """`said` with head and gaze from the person's own clip."""
     if head_motion == "still":
         return still(said, clip)
     start = int(np.random.default_rng(seed).integers(max(len(clip), 1)))
     return replay(said, clip, start)
+
+
+def driven(motion: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
+    """A motion of another face on this person's neck; where its head never turns, the person's own does."""
+    if np.ptp(motion.head[:, :4], axis=0).any():
+        return turned(motion, clip)
+    return replace(laid_over(motion, clip, head_motion, seed), gaze=motion.gaze)
 
 
 def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterator[np.ndarray]:

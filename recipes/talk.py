@@ -20,12 +20,13 @@ from avatar3d import media
 from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose
 from avatar3d.contracts import Speak
+from avatar3d.data_prep.exchange import live_link
 from avatar3d.dsp import resampled
 from avatar3d.errors import InputError
 from avatar3d.recipes._page import write_talking_page
-from avatar3d.records import FPS, Progress, Sound, Watch, frame_count, unwatched
+from avatar3d.records import FPS, Motion, Progress, Sound, Watch, frame_count, unwatched
 from avatar3d.store import load_picture
-from avatar3d.talk import Background, HeadMotion, Orbit, View, perform, resized, talk
+from avatar3d.talk import Background, HeadMotion, Orbit, View, driven, perform, resized, show
 from avatar3d.threads import torch_threads
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
@@ -48,21 +49,51 @@ class TalkSettings:
 
 
 def talk_video(
-    avatar: Path, speech: Path, out: Path, settings: TalkSettings = TalkSettings(), watch: Watch = unwatched
+    avatar: Path,
+    speech: Path | None,
+    out: Path,
+    settings: TalkSettings = TalkSettings(),
+    watch: Watch = unwatched,
+    motion: Path | None = None,
 ) -> dict[str, Any]:
     """Writes `out`: the avatar saying `speech` (any sound or video file), in sync, as long as the speech to a frame.
+
+    Args:
+        motion: a recording of Live Link Face, which the avatar does instead, as long as it lasts; the speech is then
+            only heard, and need not be.
 
     Returns:
         frames, seconds, width, height, wall_s, and fps: frames written per second, encoding included.
 
     Raises:
-        InputError: the avatar, the speech, the background or the name of the output cannot be used.
+        InputError: the avatar, the speech, the motion, the background or the name of the output cannot be used.
     """
+    if speech is None and motion is None:
+        raise InputError("neither a speech nor a motion", "name a sound file, or a recording with --motion")
     opened = open_avatar(avatar)
-    sound = media.sound(speech, SOUND_RATE)
-    if sound is None or frame_count(sound) == 0:
+    sound = None if speech is None else media.sound(speech, SOUND_RATE)
+    if speech is not None and (sound is None or frame_count(sound) == 0):
         raise InputError(f"{speech}: no sound in this file", "give a file with speech")
+    if motion is not None:
+        return move(opened, live_link.read(motion), sound, out, settings, watch)
+    assert sound is not None
     return say(opened, sound, out, settings, watch, name=str(avatar))
+
+
+def move(
+    avatar: Avatar,
+    motion: Motion,
+    sound: Sound | None,
+    out: Path,
+    settings: TalkSettings = TalkSettings(),
+    watch: Watch = unwatched,
+) -> dict[str, Any]:
+    """As `talk_video`, of an open avatar and a motion in ARKit's scores; where its head never turns, ours does.
+
+    The sound is cut, or goes on in silence, to the motion's length.
+    """
+    motion = driven(motion, avatar.clip, settings.head, settings.seed)
+    return _played(avatar, motion, None if sound is None else _as_long(sound, len(motion)), out, settings, watch)
 
 
 def say(
@@ -74,13 +105,22 @@ def say(
     name: str = "this avatar",
 ) -> dict[str, Any]:
     """As `talk_video`, of an open avatar and a sound at hand; a name that ends in .html makes a page in 3D."""
-    voice_of(avatar, name)
-    started, total = time.perf_counter(), frame_count(sound)
+    voice = voice_of(avatar, name)
+    with torch_threads(1):
+        motion = perform(voice, sound, avatar.clip, settings.head, settings.seed)
+    return _played(avatar, motion, sound, out, settings, watch)
+
+
+def _played(
+    avatar: Avatar, motion: Motion, sound: Sound | None, out: Path, settings: TalkSettings, watch: Watch
+) -> dict[str, Any]:
+    """Writes a motion as video or page; the figures of `talk_video`."""
+    started, total = time.perf_counter(), len(motion)
     with torch_threads(1):  # the encoder and the kernels keep the cores busy
         if out.suffix == ".html":
-            width, height = _write_page(avatar, sound, out, settings)
+            width, height = _write_page(avatar, motion, sound, out)
         else:
-            width, height = _write_video(avatar, sound, out, settings, watch)
+            width, height = _write_video(avatar, motion, sound, out, settings, watch)
     wall_s = time.perf_counter() - started
     return {
         "frames": total,
@@ -102,39 +142,35 @@ def voice_of(avatar: Avatar, name: str) -> Speak:
     return avatar.voice
 
 
-def _write_video(avatar: Avatar, sound: Sound, out: Path, settings: TalkSettings, watch: Watch) -> tuple[int, int]:
+def _write_video(
+    avatar: Avatar, motion: Motion, sound: Sound | None, out: Path, settings: TalkSettings, watch: Watch
+) -> tuple[int, int]:
     """Width and height of the video that now stands at `out`."""
     orbit = Orbit() if settings.camera == "orbit" else None
     view = View(_width(settings), background_of(settings.background), orbit)
     camera = resized(avatar.head.camera, view.width)
     draw = choose("avatar3d.render", settings.renderer)()
-    started, total = time.perf_counter(), frame_count(sound)
+    started, total = time.perf_counter(), len(motion)
     writer = media.VideoWriter(
         out, camera.width, camera.height, FPS, sound, alpha=settings.background == "alpha", quality=settings.quality
     )
-    frames = talk(
-        avatar.head,
-        voice_of(avatar, str(out)),
-        draw,
-        sound,
-        avatar.clip,
-        view=view,
-        head_motion=settings.head,
-        seed=settings.seed,
-    )
-    with closing(ahead(frames, _AHEAD)) as drawn, writer:
+    with closing(ahead(show(avatar.head, draw, motion, view), _AHEAD)) as drawn, writer:
         for index, frame in enumerate(drawn):
             writer.write(frame)
             watch(Progress("talk", (index + 1) / total, f"{(index + 1) / (time.perf_counter() - started):.0f} fps"))
     return camera.width, camera.height
 
 
-def _write_page(avatar: Avatar, sound: Sound, out: Path, settings: TalkSettings) -> tuple[int, int]:
+def _write_page(avatar: Avatar, motion: Motion, sound: Sound | None, out: Path) -> tuple[int, int]:
     """Width and height of the view that the page at `out` starts from."""
-    motion = perform(voice_of(avatar, str(out)), sound, avatar.clip, settings.head, settings.seed)
-    heard = Sound(resampled(sound, PAGE_SOUND_RATE), PAGE_SOUND_RATE)
+    heard = None if sound is None else Sound(resampled(sound, PAGE_SOUND_RATE), PAGE_SOUND_RATE)
     write_talking_page(out, avatar.head, motion, heard, str(avatar.about.get("name", "avatar")))
     return avatar.head.camera.width, avatar.head.camera.height
+
+
+def _as_long(sound: Sound, frames: int) -> Sound:
+    length = round(frames / FPS * sound.rate)
+    return Sound(np.pad(sound.samples[:length], (0, max(length - len(sound.samples), 0))), sound.rate)
 
 
 def background_of(text: str) -> Background:

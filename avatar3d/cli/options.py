@@ -186,7 +186,7 @@ class Talk(Verb):
 
     avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
     """A folder NAME.avatar that `create` wrote."""
-    speech: Positional[Annotated[Path, arg(metavar="SPEECH")]]
+    speech: Positional[Annotated[Path | None, arg(metavar="SPEECH")]] = None
     """Speech of any length: wav, mp3, flac, m4a, mp4 and more."""
     out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
     """What to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9); .html: a page in 3D."""
@@ -196,6 +196,8 @@ class Talk(Verb):
     """fixed where it filmed, or on an orbit of 15 degrees to both sides."""
     head: Literal["replay", "still"] = "replay"
     """The head moves as it did in the video, or keeps still."""
+    motion: OptionalFile = None
+    """A CSV that Live Link Face has recorded: the avatar does what it says, and SPEECH, if given, is only heard."""
     size: Annotated[int | None, arg(metavar="PX")] = None
     """Width of the video in px, 64 to 4096 (default: the work folder's frames)."""
     quality: int = 18
@@ -209,7 +211,7 @@ class Talk(Verb):
         settings = talk.TalkSettings(
             self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
         )
-        figures = talk.talk_video(self.avatar, self.speech, self.out, settings, out.watch)
+        figures = talk.talk_video(self.avatar, self.speech, self.out, settings, out.watch, self.motion)
         out.say(
             f"{self.out}: {figures['seconds']:.2f} s, {figures['width']}x{figures['height']} px, "
             f"made at {figures['fps']} frames/s"
@@ -244,16 +246,17 @@ class Eval(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Verb):
-    """Write a prepared capture for other programs: nerfstudio, AD-NeRF's family, VHAP and GaussianAvatars, COLMAP."""
+    """Write a prepared capture for other programs: nerfstudio, AD-NeRF's family, VHAP, COLMAP, Live Link Face."""
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
     """The work folder that `prepare` or `create` wrote."""
     out: OutFolder
     """A new folder; the head stands still in it and the camera moves."""
-    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap"] = "nerfstudio"
+    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap", "live-link"] = "nerfstudio"
     """nerfstudio: transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and
     TalkingGaussian read, but for the outputs of their networks; vhap: cameras, images and masks for VHAP and
-    GaussianAvatars, without FLAME's parameters; colmap: a sparse model, binary and text, also for 3DGS."""
+    GaussianAvatars, without FLAME's parameters; colmap: a sparse model, binary and text, also for 3DGS; live-link:
+    the face's motion alone, as CSV."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import export

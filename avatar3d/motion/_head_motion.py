@@ -6,12 +6,15 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
+import torch
 
+from avatar3d.geometry import compose, invert, rotate
 from avatar3d.records import Motion
 
 _ROUNDING = 0.01  # how soft the turns of the rounded triangle wave are
 _JUMP_SPREADS = 12.0  # a step this many times the usual one is a cut, not a movement
 _STEP_FLOOR_U = 0.02  # a step that a still head makes by noise
+_NECK_U = (0.0, -0.9, -0.8)  # head space: about where a skull rests on its neck
 
 
 def replay(motion: Motion, clip: Motion, start: int = 0) -> Motion:
@@ -32,6 +35,19 @@ def still(motion: Motion, clip: Motion) -> Motion:
     """`motion` with the head in the clip's most usual pose, looking ahead."""
     head = np.repeat(usual_pose(clip)[None], len(motion), axis=0)
     return replace(motion, head=head, gaze=np.zeros((len(motion), 4), np.float32))
+
+
+def turned(motion: Motion, clip: Motion) -> Motion:
+    """`motion`, whose heads turn at the world's origin, with these turns on the neck of the clip's most usual pose.
+
+    Turns count from the median one: where a phone stood while it filmed a face says nothing about this camera.
+    """
+    heads = torch.from_numpy(_one_sign(motion.head)).double()
+    usual, stands = (torch.from_numpy(usual_pose(part)).double() for part in (motion, clip))
+    turn = compose(invert(usual.expand_as(heads)), heads)  # in the head's own axes
+    neck = turn.new_tensor(_NECK_U)
+    turn[:, 4:] = neck - rotate(turn[:, :4], neck.expand(len(turn), 1, 3))[:, 0]
+    return replace(motion, head=compose(stands.expand_as(turn), turn).float().numpy())
 
 
 def usual_pose(clip: Motion) -> np.ndarray:

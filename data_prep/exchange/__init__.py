@@ -1,12 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Other tools' folders in and out. A format is one file with NAME, `read` and `write`; they meet in `views`."""
+"""Other tools' folders in and out. A format is one file with NAME, `read` and `write`; they meet in `views`.
+
+Live Link Face is a motion without pictures: its `read` gives a Motion, so it is no reader of folders.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
 
-from avatar3d.data_prep.exchange import ad_nerf, colmap, nerfstudio, vhap
+from avatar3d.data_prep.exchange import ad_nerf, colmap, live_link, nerfstudio, vhap
 from avatar3d.data_prep.exchange.views import Foreign, Views, views_of
 from avatar3d.errors import InputError
 from avatar3d.records import Capture, Track, Watch
@@ -18,7 +21,7 @@ Reader = Callable[[Path], Foreign]
 Writer = Callable[[Path, Capture, Track, Watch], int]
 
 READERS: dict[str, Reader] = {part.NAME: part.read for part in (nerfstudio, ad_nerf, vhap, colmap)}
-WRITERS: dict[str, Writer] = {part.NAME: part.write for part in (nerfstudio, ad_nerf, vhap, colmap)}
+WRITERS: dict[str, Writer] = {part.NAME: part.write for part in (nerfstudio, ad_nerf, vhap, colmap, live_link)}
 
 
 def read(folder: Path, tool: str | None = None, camera: int | None = None) -> Foreign:
@@ -31,6 +34,11 @@ def read(folder: Path, tool: str | None = None, camera: int | None = None) -> Fo
     Raises:
         InputError: no folder, no known format, or what the format's reader cannot use.
     """
+    if live_link.is_recording(folder) or (folder.is_dir() and any(map(live_link.is_recording, folder.glob("*.csv")))):
+        raise InputError(
+            f"{folder}: a motion that Live Link Face has recorded, no capture",
+            "let an avatar do it: talk --motion FILE",
+        )
     if not folder.is_dir():
         raise InputError(f"{folder}: no such folder", "name the folder that the other tool has written")
     name = tool or recognised(folder)

@@ -3,12 +3,14 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import numpy as np
 import pytest
 import torch
 
-from avatar3d.geometry import quat_from_rotvec
-from avatar3d.motion._head_motion import longest_stretch, replay, rounded_triangle, still
+from avatar3d.geometry import compose, invert, quat_from_rotvec, quat_multiply, rotvec_from_quat
+from avatar3d.motion._head_motion import longest_stretch, replay, rounded_triangle, still, turned, usual_pose
 from avatar3d.records import Motion
 
 
@@ -76,3 +78,19 @@ def test_still_holds_one_pose_of_the_clip() -> None:
     assert (held.head == held.head[0]).all()
     assert np.abs(clip.head[:, 4:] - held.head[0, 4:]).sum(1).min() < 1e-6
     assert not held.gaze.any()
+
+
+def test_turns_of_another_head_are_taken_on_from_ones_own_usual_pose() -> None:
+    """A head that was filmed from the side, and nods twice: here it stands as it usually does, and nods twice."""
+    angles = np.array([0.4, 0.4, 0.6, 0.4, 0.2, 0.4, 0.4])
+    facing = np.array([0.0, 1.0, 0.0, 0.0])
+    about_x = np.stack([np.cos(angles / 2), np.sin(angles / 2), 0 * angles, 0 * angles], 1)
+    quats = quat_multiply(torch.from_numpy(facing).expand(7, 4), torch.from_numpy(about_x)).numpy()
+    heads = np.concatenate([quats, np.zeros((7, 3))], 1).astype(np.float32)
+    motion = replace(clip_of(7), head=heads)
+    moved = turned(motion, clip_of(40)).head
+    usual = usual_pose(clip_of(40))
+    assert np.abs(moved[[0, 1, 3, 5]] - usual).max() < 1e-5
+    apart = compose(invert(torch.from_numpy(usual)[None]), torch.from_numpy(moved[[2, 4]]))
+    assert rotvec_from_quat(apart[:, :4])[:, 0].tolist() == pytest.approx([0.2, -0.2], abs=1e-4)
+    assert (apart[:, 4:].norm(dim=1) > 0.1).all()  # the face moves about its neck
