@@ -2,6 +2,17 @@
 """Rotations and rigid poses. Quaternions are wxyz; poses [...,7] are (quaternion, translation u), named b_from_a.
 
 Every function takes batches in front ([...]) and is differentiable.
+
+Cameras of other programs (`camera_to`, `intrinsics_to` and back); the world's axes are nobody's business but its own:
+
+| convention | camera axes x, y, z | what is stored | intrinsics |
+| --- | --- | --- | --- |
+| ours | right, down, forward | cam_from_world | K px, centres of pixels at +0.5 |
+| opencv | right, down, forward | cam_from_world | K px, centres of pixels at whole numbers |
+| colmap | right, down, forward | cam_from_world (as quaternion wxyz and shift) | K px, centres at +0.5 |
+| opengl | right, up, backward | cam_from_world (view matrix) | clip_from_cam [4,4], centres at +0.5 |
+| nerfstudio | right, up, backward | world_from_cam | K px, centres at +0.5 |
+| pytorch3d | left, up, forward | world-to-view, for row vectors from the left | K [4,4], NDC by the shorter side |
 """
 
 from __future__ import annotations
@@ -12,6 +23,7 @@ import torch
 from torch import Tensor
 
 Convention = Literal["opencv", "colmap", "opengl", "nerfstudio", "pytorch3d"]
+_Pair = tuple[Tensor | float, Tensor | float]
 # camera axes of others from ours (x right, y down, z forward): signs of x, y, z
 _CAMERA_AXES: dict[Convention, tuple[float, float, float]] = {
     "opencv": (1, 1, 1),
@@ -144,6 +156,52 @@ def intrinsics(focal_px: float, width: int, height: int) -> Tensor:
     return torch.tensor([[focal_px, 0.0, width / 2], [0.0, focal_px, height / 2], [0.0, 0.0, 1.0]])
 
 
+def intrinsics_to(
+    convention: Convention, K: Tensor, width: int, height: int, near_u: float = 0.01, far_u: float = 100.0
+) -> Tensor:
+    """K [3,3] px as another program stores it.
+
+    "colmap" and "nerfstudio": the same; "opencv": [3,3] whose principal point counts from the first pixel's centre.
+    "opengl": clip_from_cam [4,4] of points in OpenGL's camera axes, with z -1..1 from near_u to far_u. "pytorch3d": the
+    [4,4] of `PerspectiveCameras(K=..., in_ndc=True)`: x_ndc = K00 x / z + K02, 1 at half the picture's shorter side.
+    """
+    _known(convention)
+    fx, fy, cx, cy = K[0, 0], K[1, 1], K[0, 2], K[1, 2]
+    if convention == "opengl":
+        depth = (-(far_u + near_u) / (far_u - near_u), -2 * far_u * near_u / (far_u - near_u))
+        return _rows(K, (2 * fx / width, 1 - 2 * cx / width), (2 * fy / height, 2 * cy / height - 1), depth, -1)
+    if convention == "pytorch3d":
+        side = min(width, height)
+        return _rows(K, (2 * fx / side, (width - 2 * cx) / side), (2 * fy / side, (height - 2 * cy) / side), (0, 1), 1)
+    half = 0.5 if convention == "opencv" else 0.0
+    return K - K.new_tensor([[0.0, 0.0, half], [0.0, 0.0, half], [0.0, 0.0, 0.0]])
+
+
+def intrinsics_from(convention: Convention, stored: Tensor, width: int, height: int) -> Tensor:
+    """Our K [3,3] px from what another program stores: the inverse of `intrinsics_to`."""
+    _known(convention)
+    if convention not in ("opengl", "pytorch3d"):
+        half = 0.5 if convention == "opencv" else 0.0
+        return stored + stored.new_tensor([[0.0, 0.0, half], [0.0, 0.0, half], [0.0, 0.0, 0.0]])
+    (wide, high), up = (width, height), -1
+    if convention == "pytorch3d":
+        (wide, high), up = (min(width, height),) * 2, 1
+    K = torch.eye(3, dtype=stored.dtype, device=stored.device)
+    K[0, 0], K[1, 1] = stored[0, 0] * wide / 2, stored[1, 1] * high / 2
+    K[0, 2], K[1, 2] = (width - stored[0, 2] * wide) / 2, (height - up * stored[1, 2] * high) / 2
+    return K
+
+
+def _rows(like: Tensor, x: _Pair, y: _Pair, z: _Pair, w: float) -> Tensor:
+    """[4,4] with these numbers: (factor, per z) of x and y, (per z, constant) of z, and per z of w."""
+    matrix = like.new_zeros(4, 4)
+    matrix[0, 0], matrix[0, 2] = x
+    matrix[1, 1], matrix[1, 2] = y
+    matrix[2, 2], matrix[2, 3] = z
+    matrix[3, 2] = w
+    return matrix
+
+
 def camera_to(convention: Convention, cam_from_world: Tensor) -> Tensor:
     """A camera's matrix [...,4,4] as another program stores it; the world's axes stay as they are.
 
@@ -167,6 +225,10 @@ def camera_from(convention: Convention, stored: Tensor) -> Tensor:
 
 
 def _axes(convention: Convention, like: Tensor) -> Tensor:
+    _known(convention)
+    return torch.diag(like.new_tensor([*_CAMERA_AXES[convention], 1.0]))
+
+
+def _known(convention: Convention) -> None:
     if convention not in _CAMERA_AXES:
         raise ValueError(f"convention: expected one of {', '.join(_CAMERA_AXES)}, got {convention!r}")
-    return torch.diag(like.new_tensor([*_CAMERA_AXES[convention], 1.0]))

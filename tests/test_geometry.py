@@ -119,6 +119,51 @@ def test_a_camera_sees_the_same_in_every_convention(convention: g.Convention) ->
     torch.testing.assert_close(g.camera_from(convention, stored), cam_from_world, atol=1e-12, rtol=0)
 
 
+def drawn_by(convention: str, view: torch.Tensor, stored: torch.Tensor, points: torch.Tensor) -> torch.Tensor:
+    """Pixels [N,2], centres at +0.5, of a picture of 640x480 px, by each program's own pipeline."""
+    rows = torch.cat([points, torch.ones(len(points), 1, dtype=points.dtype)], 1)
+    if convention == "pytorch3d":  # row vectors; NDC to the left and up, 1 at half of the shorter side
+        ndc = (rows @ view) @ stored.mT
+        ndc = ndc[:, :3] / ndc[:, 3:]
+        torch.testing.assert_close(ndc[:, 2], 1 / (rows @ view)[:, 2])
+        return torch.stack([320 - 240 * ndc[:, 0], 240 - 240 * ndc[:, 1]], 1)
+    view = torch.linalg.inv(view) if convention == "nerfstudio" else view
+    seen = rows @ view.mT
+    if convention == "opengl":
+        clip = seen @ stored.mT
+        ndc = clip[:, :3] / clip[:, 3:]
+        assert (ndc[:, 2].abs() < 1).all()
+        return torch.stack([320 * (1 + ndc[:, 0]), 240 * (1 - ndc[:, 1])], 1)
+    if convention == "nerfstudio":
+        seen = seen * torch.tensor([1.0, -1, -1, 1])
+    pixels = (seen[:, :3] @ stored.mT)[:, :2] / seen[:, 2:3]
+    return pixels + 0.5 if convention == "opencv" else pixels
+
+
+@pytest.mark.parametrize("convention", ["opencv", "colmap", "opengl", "nerfstudio", "pytorch3d"])
+def test_intrinsics_draw_the_same_in_every_convention(convention: g.Convention) -> None:
+    K = torch.tensor([[500.0, 0, 311.25], [0, 502.0, 251.5], [0, 0, 1]], dtype=torch.float64)
+    pose = poses(1, 4)[0]
+    ahead = torch.rand(40, 3, dtype=torch.float64, generator=torch.Generator().manual_seed(3))
+    points = g.apply_pose(g.invert(pose), ahead + torch.tensor([-0.5, -0.5, 2.0]))
+    ours = g.project(g.apply_pose(pose, points), K)
+    cam_from_world = g.matrix_from_pose(pose)
+    stored = g.intrinsics_to(convention, K, 640, 480)
+    theirs = drawn_by(convention, g.camera_to(convention, cam_from_world), stored, points)
+    torch.testing.assert_close(theirs, ours, atol=1e-9, rtol=0)
+    torch.testing.assert_close(g.intrinsics_from(convention, stored, 640, 480), K, atol=1e-9, rtol=0)
+
+
+def test_opengls_depth_runs_from_near_to_far() -> None:
+    K = g.intrinsics(500, 640, 480)
+    clip = g.intrinsics_to("opengl", K, 640, 480, near_u=0.5, far_u=20.0)
+    for z, depth in ((-0.5, -1.0), (-20.0, 1.0)):
+        x, y, d, w = clip @ torch.tensor([0.0, 0.0, z, 1.0])
+        assert (x.item(), y.item(), (d / w).item()) == pytest.approx((0, 0, depth), abs=1e-5)
+
+
 def test_an_unknown_convention_is_named() -> None:
+    with pytest.raises(ValueError, match="blender"):
+        g.intrinsics_to("blender", torch.eye(3), 640, 480)  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="blender"):
         g.camera_to("blender", torch.eye(4))  # type: ignore[arg-type]

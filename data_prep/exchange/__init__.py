@@ -40,7 +40,8 @@ def read(folder: Path, tool: str | None = None, camera: int | None = None) -> Fo
             "let an avatar do it: talk --motion FILE",
         )
     if not folder.is_dir():
-        raise InputError(f"{folder}: no such folder", "name the folder that the other tool has written")
+        what = "not a folder" if folder.exists() else "no such folder"
+        raise InputError(f"{folder}: {what}", "name the folder that the other tool has written")
     name = tool or recognised(folder)
     if name not in READERS:
         raise InputError(f"no format named {name!r}", f"choose one of: {', '.join(READERS)}")
