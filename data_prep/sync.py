@@ -7,7 +7,7 @@ judged on the rest. Only where sound and picture belong together does it foretel
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 
 import numpy as np
 from scipy.ndimage import gaussian_filter1d
@@ -117,9 +117,11 @@ def in_step(work: Work, capture: Capture, track: Track) -> Capture:
 
 
 def kept_lag(work: Work) -> Lag | None:
-    """What `in_step` found; None where it could not be measured, or has not been."""
+    """What `in_step` found; None where it could not be measured, has not been, or an earlier version noted it."""
     found = read_json(work.sync)["lag"] if work.sync.is_file() else None
-    return None if found is None else Lag(**found)
+    if found is None or set(found) != {field.name for field in fields(Lag)}:
+        return None
+    return Lag(**found)
 
 
 def in_words(lag: Lag | None) -> str:

@@ -3,14 +3,16 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import asdict, fields, replace
+from pathlib import Path
 
 import numpy as np
 import pytest
 from talking import speech, talking
 
-from avatar3d.data_prep.sync import Lag, _looked_at, sound_lag
+from avatar3d.data_prep.sync import Lag, _looked_at, kept_lag, sound_lag
 from avatar3d.records import FPS, Sound, Track
+from avatar3d.store import Work, write_json
 
 
 @pytest.fixture(scope="module", params=[0, 1])
@@ -84,3 +86,13 @@ def test_sound_moves_and_keeps_its_length() -> None:
     assert sound.earlier(0.5).samples.tolist() == [3, 4, 5, 6, 7, 8, 0, 0]
     assert sound.earlier(-0.25).samples.tolist() == [0, 1, 2, 3, 4, 5, 6, 7]
     assert sound.earlier(9.0).samples.tolist() == [0] * 8
+
+
+def test_what_an_earlier_version_noted_is_no_finding(tmp_path: Path) -> None:
+    work = Work(tmp_path)
+    assert kept_lag(work) is None
+    lag = Lag(**dict.fromkeys((field.name for field in fields(Lag)), 0.0))
+    write_json(work.sync, {"late_s": 0.0, "lag": asdict(lag)})
+    assert kept_lag(work) == lag
+    write_json(work.sync, {"late_s": 0.0, "lag": asdict(lag) | {"of_an_earlier_version": True}})
+    assert kept_lag(work) is None
