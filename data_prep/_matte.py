@@ -17,45 +17,62 @@ _ALIKE = 0.10  # distance of the two colours at which they say as much as the ou
 _SHARPER = 1.25  # contrast of alpha: compression and noise must not leave a veil
 
 
-def matte(person: np.ndarray, small: np.ndarray, whole: np.ndarray, room: np.ndarray) -> np.ndarray:
+def matte(person: np.ndarray, small: np.ndarray, whole: np.ndarray, room: np.ndarray, light: np.ndarray) -> np.ndarray:
     """Alpha [H,W] uint8.
 
     Args:
         person: [h,w] bool, the decision at the working size.
         small: [h,w,3] 0..1 the picture at the working size.
         whole: [H,W,3] uint8 the picture.
-        room: [H,W,3] float32 0..1, the plate under the light of this frame.
+        room: [H,W,3] uint8, the plate.
+        light: [3] 0..1, how much brighter the room is in this frame.
     """
     height, width = whole.shape[:2]
     solid = person.astype(np.float32)
-    near = ndimage.uniform_filter(solid, 2 * _BAND_PX + 1)
-    inside = ndimage.uniform_filter(solid, 5) > 0.999
-    weight = ndimage.uniform_filter(inside.astype(np.float32), _NEAR)
-    colour = [ndimage.uniform_filter(small[..., c] * inside, _NEAR) / (weight + 1e-4) for c in range(3)]
-    fields = np.stack([*colour, near, np.minimum(weight * 8, 1), ndimage.uniform_filter(solid, 3)], -1)
+    near = _mean(solid, 2 * _BAND_PX + 1)
+    inside = _mean(solid, 5) > 0.999
+    weight = _mean(inside.astype(np.float32), _NEAR)
+    colour = [_mean(small[..., c] * inside, _NEAR) / (weight + 1e-4) for c in range(3)]
+    trusted, plain = np.minimum(weight * 8, 1), _mean(solid, 3)
     row, column = np.arange(height) * person.shape[0] // height, np.arange(width) * person.shape[1] // width
-    alpha = (person[row][:, column] * np.uint8(255)).astype(np.uint8)
-    mixed = ((near > 0.001) & (near < 0.999))[row][:, column]
-    y, x = np.nonzero(mixed)
-    here = _between(fields, (y + 0.5) * person.shape[0] / height - 0.5, (x + 0.5) * person.shape[1] / width - 0.5)
-    mine, theirs = here[:, :3], room[y, x]
-    pixel = whole[y, x].astype(np.float32) / 255
-    apart = np.square(mine - theirs).sum(1)
-    share = ((pixel - theirs) * (mine - theirs)).sum(1) / (apart + 1e-4)
-    trust = apart / (apart + _ALIKE**2) * here[:, 4]
-    mix = trust * ((share - 0.5) * _SHARPER + 0.5) + (1 - trust) * here[:, 5]
-    low, high = np.clip((here[:, 3] - 0.60) / 0.20, 0, 1), np.clip((here[:, 3] - 0.02) / 0.30, 0, 1)
-    alpha[y, x] = (np.clip(mix, low, high) * 255 + 0.5).astype(np.uint8)
+    cells = row[:, None] * person.shape[1] + column
+    alpha = (person.astype(np.uint8) * 255).take(cells)
+    place = np.flatnonzero(((near > 0.001) & (near < 0.999)).take(cells))
+    y, x = place // width, place % width
+    # the person's colour is so smooth that its nearest value will do
+    cell = cells.reshape(-1).take(place)
+    pixel, theirs = (picture.reshape(-1, 3).take(place, 0).astype(np.float32) / 255 for picture in (whole, room))
+    along, apart = np.zeros(len(place), np.float32), np.zeros(len(place), np.float32)
+    for c in range(3):
+        behind = theirs[:, c] + light[c]
+        step = colour[c].take(cell) - behind
+        along += (pixel[:, c] - behind) * step
+        apart += step * step
+    share = along / (apart + 1e-4)
+    distance, soft = _between(
+        near, plain, (y + 0.5) * (person.shape[0] / height), (x + 0.5) * (person.shape[1] / width)
+    )
+    trust = apart / (apart + _ALIKE**2) * trusted.take(cell)
+    mix = trust * ((share - 0.5) * _SHARPER + 0.5) + (1 - trust) * soft
+    low, high = np.clip((distance - 0.60) / 0.20, 0, 1), np.clip((distance - 0.02) / 0.30, 0, 1)
+    alpha.reshape(-1)[place] = np.clip(mix, low, high) * 255 + 0.5
     return alpha
 
 
-def _between(fields: np.ndarray, y: np.ndarray, x: np.ndarray) -> np.ndarray:
-    """Fields [h,w,C] at places between their pixels [K,C], bilinear."""
-    height, width, channels = fields.shape
-    y, x = np.clip(y, 0, height - 1), np.clip(x, 0, width - 1)
-    top, left = np.minimum(y.astype(np.int32), height - 2), np.minimum(x.astype(np.int32), width - 2)
-    down, right = (y - top).astype(np.float32)[:, None], (x - left).astype(np.float32)[:, None]
-    flat, corner = fields.reshape(-1, channels), top * width + left
-    upper = flat[corner] * (1 - right) + flat[corner + 1] * right
-    lower = flat[corner + width] * (1 - right) + flat[corner + width + 1] * right
-    return upper * (1 - down) + lower * down
+def _mean(field: np.ndarray, window: int) -> np.ndarray:
+    return ndimage.uniform_filter(field, window)
+
+
+def _between(one: np.ndarray, two: np.ndarray, y: np.ndarray, x: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Two fields [h,w] at places [K] px, bilinear."""
+    height, width = one.shape
+    y, x = np.clip(y - 0.5, 0, height - 1.001), np.clip(x - 0.5, 0, width - 1.001)
+    top, left = y.astype(np.int32), x.astype(np.int32)
+    down, right = (y - top).astype(np.float32), (x - left).astype(np.float32)
+    corner = top * width + left
+    found = []
+    for field in (one, two):
+        a, b, c, d = (field.take(corner + step) for step in (0, 1, width, width + 1))
+        upper, lower = a + (b - a) * right, c + (d - c) * right
+        found.append(upper + (lower - upper) * down)
+    return found[0], found[1]

@@ -7,7 +7,7 @@ import numpy as np
 from PIL import Image as PillowImage
 from scipy import ndimage
 
-SEEN_SHARE = 0.12  # of the samples, in which a pixel must show the room
+SEEN_SHARE = 0.08  # of the samples, in which a pixel must show the room
 _STRIP = 64  # rows at a time, so that samples of large frames need little memory
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from avatar3d.data_prep._silhouette import median_place, place_of, silhouette_score
+from avatar3d.data_prep._silhouette import median_place, places_of, silhouette_score
 from avatar3d.data_prep._smooth import shots
 from avatar3d.data_prep._still import reduced
 from avatar3d.records import Capture, Track
@@ -52,7 +52,7 @@ def _seen(capture: Capture, track: Track, shot: slice) -> _Group:
     frames = np.unique(np.linspace(shot.start, shot.stop - 1, 3).astype(int))
     scale = min(1.0, _PX / max(capture.frames.shape[1:3]))
     pictures = np.stack([reduced(capture.frames[frame], scale) for frame in frames])
-    places = [place_of(track, int(frame), scale) for frame in frames]
+    places = places_of(track, frames, scale)
     usual = median_place(places)
     free = np.max([silhouette_score(place, usual, *pictures.shape[1:3]) for place in places], axis=0) < -3.5
     return _Group([shot], pictures.mean(0), free, usual.px_per_u / scale)

@@ -16,12 +16,13 @@ import numpy as np
 from scipy import ndimage
 
 from avatar3d.data_prep._plate import SEEN_SHARE, filled_in
-from avatar3d.data_prep._silhouette import Place, median_place, place_of, silhouette_score
+from avatar3d.data_prep._silhouette import Place, median_place, places_of, silhouette_score
 from avatar3d.data_prep._still import reduced, standing_still
 from avatar3d.records import Capture, Track
 
 WORKING_PX = 128  # decisions are made at about this size
-_SAMPLES = 24  # frames of a scene that it is learned from
+_SAMPLES = 32  # frames of a scene that it is learned from ...
+_POOL = 400  # ... out of this many
 _ROUNDS = 5
 _LEVELS, _CELLS = 16, 6  # histogram bins per colour channel, and cells of the picture along each side
 _RARE = 1e-4  # share of pixels below which a colour says nothing
@@ -53,9 +54,9 @@ class Scene:
 def learn(capture: Capture, track: Track, frames: np.ndarray) -> Scene:
     """A scene from the numbers of all its frames: geometry and stillness first, then its own answers in turns."""
     scale = min(1.0, WORKING_PX / max(capture.frames.shape[1:3]))
-    samples = frames[np.unique(np.linspace(0, len(frames) - 1, _SAMPLES).astype(int))]
+    samples = _telling(track, frames, scale)
     pictures = np.stack([reduced(capture.frames[frame], scale) for frame in samples])
-    places = [place_of(track, int(frame), scale) for frame in samples]
+    places = places_of(track, samples, scale)
     usual = median_place(places)
     where = np.stack([silhouette_score(place, usual, *pictures.shape[1:3]) for place in places])
     pictures = _alike(pictures, where.max(0) <= -3.9)
@@ -67,7 +68,7 @@ def learn(capture: Capture, track: Track, frames: np.ndarray) -> Scene:
     blank = np.zeros((height, width), np.float32)
     scene = Scene(scale, usual, still, unknown, pictures[0] * 0, blank + 1, blank, samples=samples)
     for _ in range(_ROUNDS):
-        odds = np.stack([decide(scene, *pair) for pair in zip(pictures, places, strict=True)])
+        odds = np.stack([decide(scene, *pair).odds for pair in zip(pictures, places, strict=True)])
         person = np.stack([solid(each) for each in odds])
         away = np.stack([~ndimage.binary_dilation(each, iterations=2) for each in person])
         inner = np.stack([ndimage.binary_erosion(each, iterations=3, border_value=1) for each in person])
@@ -81,26 +82,48 @@ def learn(capture: Capture, track: Track, frames: np.ndarray) -> Scene:
     return scene
 
 
-def decide(scene: Scene, picture: np.ndarray, place: Place) -> np.ndarray:
-    """Log odds [h,w] that a pixel of a frame at the working size shows the person."""
+def _telling(track: Track, frames: np.ndarray, scale: float) -> np.ndarray:
+    """Frames to learn from: half of them evenly over time, half with the head where no other has it."""
+    even = np.unique(np.linspace(0, len(frames) - 1, _SAMPLES // 2).astype(int))
+    pool = np.unique(np.linspace(0, len(frames) - 1, _POOL).astype(int))
+    where = np.array([[*place.centre, place.px_per_u] for place in places_of(track, frames[pool], scale)])
+    chosen = list(even)
+    nearest = np.linalg.norm(where[:, None] - where[np.searchsorted(pool, even).clip(0, len(pool) - 1)], axis=2).min(1)
+    for _ in range(min(_SAMPLES - len(even), len(pool) - len(even))):
+        far = int(nearest.argmax())
+        chosen.append(pool[far])
+        nearest = np.minimum(nearest, np.linalg.norm(where - where[far], axis=1))
+    return frames[np.unique(chosen)]
+
+
+@dataclass(frozen=True)
+class Decided:
+    """What is thought of one frame at the working size."""
+
+    picture: np.ndarray  # [h,w,3] 0..1
+    odds: np.ndarray  # [h,w] log odds that a pixel shows the person
+    light: np.ndarray  # [3] how much brighter the room is than when it was learned
+
+
+def decide(scene: Scene, picture: np.ndarray, place: Place) -> Decided:
+    """Adds up the evidence in a frame at the working size."""
     height, width = picture.shape[:2]
+    light = np.zeros(3, np.float32)
     colours = ndimage.uniform_filter(scene.colours.take(_bins(picture)), 3)
     if scene.head_prior is None or scene.body_prior is None:
         # before anything is known of the outline, geometry and stillness must do
-        return 0.5 * colours + 0.5 * silhouette_score(place, scene.usual, height, width) + scene.still
+        expected = silhouette_score(place, scene.usual, height, width)
+        return Decided(picture, 0.5 * colours + 0.5 * expected + scene.still, light)
     odds = colours + 0.5 * scene.still + np.maximum(_warped(scene.head_prior, place, height, width), scene.body_prior)
-    off = np.abs(picture - scene.room - drift(scene, picture, odds)).mean(-1)
-    unlike = ndimage.uniform_filter(off / scene.spread, 3)  # 1: as far off as noise reaches
-    room = np.clip(4 * (unlike - 0.6), -_ROOM_MOST / 2, _ROOM_MOST)
-    return odds + np.where(room < 0, scene.seen, scene.seen == 1) * room
-
-
-def drift(scene: Scene, picture: np.ndarray, odds: np.ndarray) -> np.ndarray:
-    """[3] how much brighter the room is than when it was learned: cameras adapt."""
-    sure = (scene.seen == 1) & (odds < -3)
-    if sure.sum() < 64:
-        return np.zeros(3, np.float32)
-    return np.median((picture - scene.room)[sure][::7], axis=0)
+    off = picture - scene.room
+    sure = (scene.seen[::3, ::3] == 1) & (odds[::3, ::3] < -3)
+    if sure.sum() > 16:
+        light = np.median(off[::3, ::3][sure], axis=0)
+        off = off - light
+    np.abs(off, out=off)
+    unlike = ndimage.uniform_filter((off[..., 0] + off[..., 1] + off[..., 2]) / scene.spread, 3) / 3
+    room = np.clip(4 * (unlike - 0.6), -_ROOM_MOST / 2, _ROOM_MOST)  # 1: as far off as noise reaches
+    return Decided(picture, odds + np.where(room < 0, scene.seen, scene.seen == 1) * room, light)
 
 
 def _alike(pictures: np.ndarray, outside: np.ndarray) -> np.ndarray:
@@ -216,6 +239,9 @@ def _largest(person: np.ndarray) -> np.ndarray:
 def _bins(picture: np.ndarray) -> np.ndarray:
     """Histogram bins [...,h,w] of colours [...,h,w,3] 0..1, each in its cell of the picture."""
     height, width = picture.shape[-3:-1]
-    cell = (np.arange(height) * _CELLS // height)[:, None] * _CELLS + np.arange(width) * _CELLS // width
+    down, across = (np.arange(side, dtype=np.int32) * _CELLS // side for side in (height, width))
     steps = np.clip(picture * _LEVELS, 0, _LEVELS - 1).astype(np.int32)
-    return ((cell.astype(np.int32) * _LEVELS + steps[..., 0]) * _LEVELS + steps[..., 1]) * _LEVELS + steps[..., 2]
+    bins = (down[:, None] * _CELLS + across) * _LEVELS**3 + steps[..., 2]
+    bins += steps[..., 1] * _LEVELS
+    bins += steps[..., 0] * _LEVELS**2
+    return bins

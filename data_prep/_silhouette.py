@@ -33,16 +33,16 @@ class Place:
     across: np.ndarray  # [2] unit vector to the head's left in the picture
 
 
-def place_of(track: Track, frame: int, scale: float) -> Place:
-    """The head of one frame in a picture `scale` times the capture's size."""
-    head = track.motion.head[frame].astype(np.float64)
-    rotation = matrix_from_quat(torch.from_numpy(head[:4])).numpy()
-    centre = rotation @ _HEAD_CENTRE_U + head[4:]
+def places_of(track: Track, frames: np.ndarray, scale: float) -> list[Place]:
+    """The heads of some frames in a picture `scale` times the capture's size."""
+    head = track.motion.head[frames].astype(np.float64)
+    rotation = matrix_from_quat(torch.from_numpy(head[:, :4])).numpy()
+    centre = rotation @ _HEAD_CENTRE_U + head[:, 4:]
     intrinsics = track.camera.K.numpy().astype(np.float64)
-    focal = intrinsics[0, 0] * scale
-    picture = focal * centre[:2] / centre[2] + intrinsics[:2, 2] * scale
-    across = rotation[:2, 0] / max(float(np.linalg.norm(rotation[:2, 0])), 1e-6)
-    return Place(picture, focal / centre[2], across)
+    px_per_u = intrinsics[0, 0] * scale / centre[:, 2]
+    picture = px_per_u[:, None] * centre[:, :2] + intrinsics[:2, 2] * scale
+    across = rotation[:, :2, 0] / np.maximum(np.linalg.norm(rotation[:, :2, 0], axis=1, keepdims=True), 1e-6)
+    return [Place(*row) for row in zip(picture, px_per_u.tolist(), across, strict=True)]
 
 
 def median_place(places: list[Place]) -> Place:

@@ -46,7 +46,7 @@ def standing_still(pictures: np.ndarray, places: Sequence[Place], expected: np.n
     limit = min(_STILL_PX, _HEAD_SHARE * head_px)
     own = np.clip(2 * np.log2((moved + 1e-3) / limit), -_MOST, _MOST / 2) * sure
     seeds = np.where(np.abs(expected) > _SEED, expected, 0.0)
-    chance = _walked(usual, own + seeds, spread / _SHIMMER)
+    chance = _walked(usual, own + seeds, np.maximum(spread - 2 * np.percentile(spread, 10), 0) / _SHIMMER)
     return (trust * np.clip(_GAIN * np.log(chance / (1 - chance)), -_MOST, _MOST)).astype(np.float32)
 
 
@@ -58,7 +58,7 @@ def movement(pictures: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray, 
     slope = ndimage.uniform_filter(np.sum(slopes, axis=0) / 3, _WINDOW)
     noise = np.percentile(spread, 10) ** 2
     moving = np.maximum(ndimage.uniform_filter(spread**2, _WINDOW) - 1.5 * noise, 0)
-    sure = slope / (slope + _SLOPE_NOISE**2)
+    sure = slope**2 / (slope**2 + _SLOPE_NOISE**4)  # light that wanders over a smooth wall is no movement
     return usual, spread, np.sqrt(moving / (slope + 0.25 * noise + 1e-9)), sure
 
 

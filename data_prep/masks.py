@@ -21,8 +21,8 @@ import numpy as np
 from avatar3d.data_prep._matte import matte
 from avatar3d.data_prep._plate import plate
 from avatar3d.data_prep._rooms import rooms
-from avatar3d.data_prep._scene import Scene, decide, drift, learn, solid
-from avatar3d.data_prep._silhouette import place_of
+from avatar3d.data_prep._scene import Scene, decide, learn, solid
+from avatar3d.data_prep._silhouette import places_of
 from avatar3d.data_prep._still import reduced
 from avatar3d.records import Capture, Progress, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, frames_writer, key_of, let_go, load_capture, load_picture, save_picture
@@ -74,7 +74,11 @@ def _length(shots: list[slice]) -> int:
 def _seen(capture: Capture, track: Track, shots: list[slice]) -> _Room:
     """What the shots of one room teach."""
     scene = learn(capture, track, np.concatenate([np.arange(shot.start, shot.stop) for shot in shots]))
-    person = [solid(_odds(capture, track, scene, int(frame))) for frame in scene.samples]
+    places = places_of(track, scene.samples, scene.scale)
+    person = [
+        solid(decide(scene, reduced(capture.frames[frame], scene.scale), place).odds)
+        for frame, place in zip(scene.samples, places, strict=True)
+    ]
     return _Room(scene, plate(capture.frames, scene.samples, np.stack(person)))
 
 
@@ -100,17 +104,15 @@ def _in_threads(capture: Capture, track: Track, room: _Room, shots: list[slice],
 
 def _matted(capture: Capture, track: Track, room: _Room, shot: slice, block: slice) -> Iterator[tuple[int, np.ndarray]]:
     """Every frame of a block with its alpha [H,W] uint8; neighbours in time may lie outside of it, not of the shot."""
-    scene, known = room.scene, room.plate.astype(np.float32) / 255
-    before = _odds(capture, track, scene, max(block.start - 1, shot.start))
-    here = _odds(capture, track, scene, block.start)
-    for frame in range(block.start, block.stop):
-        after = _odds(capture, track, scene, frame + 1) if frame + 1 < shot.stop else here
-        odds = (1 - 2 * _SIDE) * here + _SIDE * (before + after)
-        whole = capture.frames[frame]
-        small = reduced(whole, scene.scale)
-        yield frame, matte(solid(odds), small, whole, known + drift(scene, small, odds))
+    scene = room.scene
+    around = np.clip(np.arange(block.start - 1, block.stop + 1), shot.start, shot.stop - 1)
+    places = places_of(track, around, scene.scale)
+    decided = (
+        decide(scene, reduced(capture.frames[frame], scene.scale), place)
+        for frame, place in zip(around, places, strict=True)
+    )
+    before, here = next(decided), next(decided)
+    for frame, after in zip(range(block.start, block.stop), decided, strict=True):
+        odds = (1 - 2 * _SIDE) * here.odds + _SIDE * (before.odds + after.odds)
+        yield frame, matte(solid(odds), here.picture, capture.frames[frame], room.plate, here.light)
         before, here = here, after
-
-
-def _odds(capture: Capture, track: Track, scene: Scene, frame: int) -> np.ndarray:
-    return decide(scene, reduced(capture.frames[frame], scene.scale), place_of(track, frame, scene.scale))

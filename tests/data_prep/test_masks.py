@@ -16,7 +16,7 @@ from avatar3d import store
 from avatar3d.data_prep import masks as masks_module
 from avatar3d.data_prep._plate import filled_in
 from avatar3d.data_prep._plots import curves_svg
-from avatar3d.data_prep._silhouette import place_of, silhouette_score
+from avatar3d.data_prep._silhouette import places_of, silhouette_score
 from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.report import write_report
 from avatar3d.geometry import intrinsics
@@ -70,7 +70,7 @@ def painted(track: Track) -> tuple[np.ndarray, np.ndarray]:
     frames, truth = [], []
     y, x = np.mgrid[0.5:SIZE, 0.5:SIZE]
     for frame in range(FRAMES):
-        place = place_of(track, frame, 1.0)
+        place = places_of(track, np.array([frame]), 1.0)[0]
         dx, dy = (x - place.centre[0]) / place.px_per_u, (y - place.centre[1]) / place.px_per_u
         head = np.hypot(dx / 0.95, dy / 1.3) < 1
         aside = np.abs(x - SIZE / 2) / place.px_per_u
@@ -148,7 +148,7 @@ def test_an_interrupted_run_leaves_nothing(work: store.Work, track: Track, tmp_p
 
 
 def test_the_silhouette_follows_the_head(track: Track) -> None:
-    place = place_of(track, 0, 1.0)
+    place = places_of(track, np.array([0]), 1.0)[0]
     score = silhouette_score(place, place, SIZE, SIZE)
     column, row = place.centre.astype(int)
     assert score[row, column] == 4.0  # the face
