@@ -1,24 +1,19 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Masks, room and report of a painted person whose outline is known."""
+"""Masks and room of a painted person whose outline is known."""
 
 from __future__ import annotations
 
-import base64
-import re
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
-from PIL import Image as PillowImage
 
 from avatar3d import store
 from avatar3d.data_prep import masks as masks_module
 from avatar3d.data_prep._plate import filled_in
-from avatar3d.data_prep._plots import curves_svg
 from avatar3d.data_prep._silhouette import places_of, silhouette_score
 from avatar3d.data_prep.masks import masks
-from avatar3d.data_prep.report import write_report
 from avatar3d.geometry import intrinsics
 from avatar3d.records import Camera, Capture, Landmarks, Motion, Track
 
@@ -165,27 +160,3 @@ def test_holes_are_filled_from_around() -> None:
     assert np.array_equal(filled[known], smooth[known].astype(np.float32))
     assert np.abs(filled - smooth).max() < 20
     assert (filled_in(smooth, np.zeros((60, 50), bool)) == 127).all()
-
-
-def test_the_report_is_one_whole_page(work: store.Work, cut_out: Capture, track: Track) -> None:
-    page = write_report(work, cut_out, track, {"landmark_rms_px": 1.234}).read_text(encoding="utf-8")
-    assert page.startswith("<!doctype html>") and page.rstrip().endswith("</html>")
-    assert not re.search(r"""(?:src|href)=["'](?!data:)""", page), "the page needs another file"
-    assert "1.23 px" in page
-    assert page.count("<svg") == page.count("</svg>") == 4
-    assert "<td>5 to 8</td>" in page and "no face found" in page
-    movie = re.search(r"data:video/mp4;base64,([^\"]+)", page)
-    assert movie and b"ftyp" in base64.b64decode(movie[1])[:16]
-    for data in re.findall(r"data:image/jpeg;base64,([^\"]+)", page):
-        import io
-
-        assert PillowImage.open(io.BytesIO(base64.b64decode(data))).size[0] > 300
-
-
-def test_curves_break_at_what_is_unknown() -> None:
-    curve = np.arange(100.0)
-    curve[40:45] = np.nan
-    panel = curves_svg({"a & b": curve}, 25.0, "°", cuts=(20,), held_out=90)
-    assert panel.count("<polyline") == 2
-    assert panel.count('class="cut"') == 1 and panel.count('class="held"') == 1
-    assert "a &amp; b" in panel and "nan" not in panel
