@@ -131,7 +131,7 @@ class Prepare(Verb):
 class Import(Verb):
     """Turn another tool's data folder into a work folder, with that tool's camera, head poses and masks.
 
-    `avatar3d train` goes on from it. Read are nerfstudio (also instant-ngp's, Blender's and INSTA's transforms.json),
+    `avatar3d train` goes on from it. Read are nerfstudio (also instant-ngp's and Blender's transforms.json),
     AD-NeRF's family (RAD-NeRF, ER-NeRF, TalkingGaussian), VHAP and GaussianAvatars, and COLMAP's models.
     """
 

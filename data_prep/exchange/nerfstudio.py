@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""nerfstudio's data format, and its relatives: instant-ngp, Blender's synthetic scenes, INSTA and FlashAvatar.
+"""nerfstudio's data format, and its relatives: instant-ngp's files and Blender's synthetic scenes.
 
 transforms.json names a picture and a `transform_matrix` per frame: world_from_cam in OpenGL's camera axes (x right, y
 up, z backward), fl_x, fl_y, cx, cy, w, h in px above the frames or in each. Source: nerfstudio's documentation, "Data
-conventions"; the readers of INSTA and GaussianAvatars.
+conventions"; the reader of GaussianAvatars.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from avatar3d.records import Capture, Track, Watch, unwatched
 from avatar3d.store import write_json
 
 NAME = "nerfstudio"
-_MASKS = ("mask_path", "fg_mask_path", "seg_mask_path")
+_MASKS = ("mask_path", "fg_mask_path")
 
 
 def read(folder: Path) -> Foreign:
