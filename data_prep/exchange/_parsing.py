@@ -32,6 +32,7 @@ _NECK_FACES = 0.3  # heights of the face that the neck reaches below the chin
 _NECK_WIDTH = 0.75  # of the face's
 _HAIR_WIDTH = 1.3  # of the face's
 _UNDER_HEAD_FACES = 0.35  # heights of the face that the neck is carried on beneath the head
+_SEAM_PX = 4
 _DARKER = 0.35  # at the end of that way
 
 
@@ -82,7 +83,8 @@ def torso_of(picture: np.ndarray, parts: np.ndarray) -> np.ndarray:
     for column in np.flatnonzero(body.any(0)):
         top = tops[column]
         way = min(reach, top)
-        if not way or parts[top - 1, column] != HEAD:
+        # the jaw's line and the face's outline part by a pixel here and there
+        if not (parts[max(top - _SEAM_PX, 0) : top, column] == HEAD).any():
             continue
         fade = 1 - _DARKER * np.arange(way, 0, -1)[:, None] / reach
         torso[top - way : top, column, :3] = picture[top, column] * fade
