@@ -199,6 +199,8 @@ def _why_not_media(path: Path) -> str:
 def _is_cut_off(path: Path) -> bool:
     """Whether an mp4 or mov file ends before its last box does, or before its index (ISO/IEC 14496-12, 4.2)."""
     end, begin, kinds = path.stat().st_size, 0, set()
+    if end < 8:
+        return False
     with path.open("rb") as file:
         while begin + 8 <= end:
             file.seek(begin)

@@ -48,8 +48,9 @@ def test_refuses_what_is_no_video(tmp_path: Path) -> None:
         assert str(path) in str(caught.value)
 
     empty, text, photo = tmp_path / "empty.mp4", tmp_path / "text.mp4", tmp_path / "photo.jpg"
-    tune = tmp_path / "tune.wav"
+    tune, word = tmp_path / "tune.wav", tmp_path / "word.mp4"
     empty.touch()
+    word.write_text("hello")
     text.write_text("not a video at all\n" * 100)
     Image.fromarray(FRAMES[3]).save(photo)
     soundfile.write(tune, np.zeros(8000), 8000)
@@ -57,6 +58,7 @@ def test_refuses_what_is_no_video(tmp_path: Path) -> None:
     refused(tmp_path, "folder")
     refused(empty, "empty")
     refused(text, "neither a video nor a sound file")
+    refused(word, "neither a video nor a sound file")
     refused(photo, "photo")
     refused(tune, "no video track")
     refused(cut_off(write_clip(tmp_path / "clip.mp4", FRAMES), tmp_path / "cut.mp4", 0.7), "cut off")
