@@ -159,7 +159,7 @@ def state(name: str) -> dict[str, Any]:
     """Where the asset is found, as JSON values; nothing is fetched.
 
     `where` is "folder" (AVATAR3D_ASSETS), "cache", "wrong hash" (then `path` is the file that `find` would refuse) or
-    "absent".
+    "absent"; `offered` says whether it can be fetched.
     """
     asset = _asset(name)
     where, path = "absent", None
@@ -169,6 +169,7 @@ def state(name: str) -> dict[str, Any]:
             break
     return {
         "where": where,
+        "offered": bool(asset.official or asset.carrier),
         "path": str(path) if path else None,
         "required": asset.required,
         "bytes": asset.size,
@@ -252,6 +253,11 @@ def _fetch(asset: Asset, watch: Watch) -> Path:
             return target
         except Unavailable as error:
             said.append(str(error))
+    if not (asset.official or asset.carrier):
+        raise InputError(
+            f"{asset.name} is not on this machine, and nobody offers this very file",
+            "copy it into a folder and set AVATAR3D_ASSETS to that folder",
+        )
     raise InputError(
         f"{asset.name} cannot be fetched ({'; '.join(said)})",
         f"on a machine with internet, `avatar3d assets {asset.name}` puts it into its cache; copy it from there into a "

@@ -6,16 +6,18 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import pkgutil
+import re
 from collections.abc import Sequence
+from importlib.abc import InspectLoader
 from typing import Any
 
 from avatar3d.errors import InputError
 
 
 def names(room: str) -> list[str]:
-    """The parts of a room, for example `names("avatar3d.audio")`; files with a leading underscore are not parts."""
+    """The parts of a room, for example `names("avatar3d.audio")`: its files whose `__all__` names exactly one class."""
     package = importlib.import_module(room)
-    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if not module.name.startswith("_"))
+    return sorted(module.name for module in pkgutil.iter_modules(package.__path__) if _is_part(f"{room}.{module.name}"))
 
 
 def choose(room: str, name: str) -> Any:
@@ -34,6 +36,13 @@ def choose(room: str, name: str) -> Any:
     if len(offered) != 1:
         raise InputError(f"{dotted} is not a part", "name exactly one class in its __all__")
     return getattr(module, offered[0])
+
+
+def _is_part(dotted: str) -> bool:
+    # read, not imported: a part may load half a library, and only one of a room is wanted
+    spec = importlib.util.find_spec(dotted)
+    source = spec.loader.get_source(dotted) if spec and isinstance(spec.loader, InspectLoader) else None
+    return bool(re.search(r'^__all__ = \["\w+"\]$', source or "", re.MULTILINE))
 
 
 def _exists(dotted: str) -> bool:

@@ -141,6 +141,7 @@ class Track:
     fitted_frames: int  # neutral and basis were fitted on frames [0, fitted_frames); later ones are held out
     focal_observable: bool  # False: the head turned too little to measure the focal length, a usual one was taken
     arkit_map: np.ndarray  # [53,K] float32: expression = [52 scores, 1] @ arkit_map
+    face_model: str = "personal"  # what the basis was made from: the person's own movement, or a face model's name
 
 
 @dataclass(frozen=True)

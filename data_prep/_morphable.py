@@ -31,7 +31,7 @@ from avatar3d.face.arkit import SCORES, rows_of
 from avatar3d.face.groups import OVAL
 from avatar3d.records import FaceModel
 
-_FRAMES = 400  # at most so many say who it is
+_FRAMES = 300  # at most so many say who it is
 _SWEEPS, _OWN_SWEEPS = 8, 4
 _CODE_RIDGE = 1e-4  # per frame, on a code of one usual deviation
 _OWN, _IDENTITY = 5e-3, 2e-5  # ridge per frame: on the person's own offsets (u), on identity (standard deviations)

@@ -189,15 +189,23 @@ def solve_codes(normals: PointNormals, rig: Rig, weights: Tensor, ridge: float) 
 def code_normals(normals: PointNormals, rig: Rig, weights: Tensor) -> tuple[Tensor, Tensor]:
     """Normal equations ([T,K,K], [T,K]) of every frame's codes for a known rig and known poses; weights [V]."""
     components = rig.basis.shape[2]
-    row, column = torch.triu_indices(components, components)
-    left, right = torch.triu_indices(3, 3)
-    basis = rig.basis * weights.sqrt()[:, None, None]
-    products = basis[:, left][:, :, row] * basis[:, right][:, :, column]
-    products = products + (left != right)[:, None] * (basis[:, right][:, :, row] * basis[:, left][:, :, column])
+    products = _products(rig.basis * weights.sqrt()[:, None, None])
     sums = normals.matrix.flatten(1) @ products.flatten(0, 1)
     explained = (unpacked(normals.matrix) @ rig.neutral[:, :, None])[..., 0]
     missing = (normals.vector - explained) * weights[:, None]
     return sums[:, _symmetric(components)], missing.flatten(1) @ rig.basis.flatten(0, 1)
+
+
+def _products(basis: Tensor) -> Tensor:
+    """[V,6,K(K+1)/2] what a vertex's A'A, kept as 6 numbers, gives to each pair of components of the basis [V,3,K]."""
+    row, column = torch.triu_indices(basis.shape[2], basis.shape[2])
+    first, second = basis[..., row], basis[..., column]
+    products = basis.new_empty(len(basis), 6, len(row))
+    for at, (left, right) in enumerate(torch.triu_indices(3, 3).T.tolist()):
+        torch.mul(first[:, left], second[:, right], out=products[:, at])
+        if left != right:
+            products[:, at].addcmul_(first[:, right], second[:, left])
+    return products
 
 
 def unpacked(triangle: Tensor) -> Tensor:

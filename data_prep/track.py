@@ -143,6 +143,7 @@ def _track(
         fitted_frames=held_out_start(frames),
         focal_observable=view.observable,
         arkit_map=_arkit_map(landmarks.scores, codes.numpy(), say, named).astype(np.float32),
+        face_model="personal" if model is None else model.name,
     )
 
 

@@ -39,7 +39,7 @@ def report(figures: Mapping[str, Any]) -> str:
     blocks = {
         name: [
             ("state", _STATES[state["where"]]),
-            ("path", state["path"] or f"fetch it: avatar3d assets {name}"),
+            ("path", state["path"] or (f"fetch it: avatar3d assets {name}" if state["offered"] else None)),
             ("needed", "yes" if state["required"] else "no, but better with it"),
             ("use", state["use"]),
             ("licence", state["licence"]),

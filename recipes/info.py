@@ -74,6 +74,7 @@ def track(folder: Work) -> dict[str, Any]:
     """The figures of a track."""
     arrays, about = load_arrays(folder.track_file)
     return {
+        "face_model": about.get("face_model", "personal"),
         "components": arrays["basis"].shape[-1],
         "focal_px": round(float(arrays["K"][0, 0]), 1),
         "focal_observable": about["focal_observable"],

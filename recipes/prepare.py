@@ -19,6 +19,7 @@ from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
+from avatar3d.recipes._face import FaceChoice
 from avatar3d.records import Capture, KnownPoses, Landmarks, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
 
@@ -31,6 +32,7 @@ class PrepareSettings:
 
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
+    face: FaceChoice = field(default_factory=FaceChoice)
     restart: bool = False  # do every stage again
 
 
@@ -77,6 +79,7 @@ def measured(video: Path, out: Path, settings: PrepareSettings, watch: Watch) ->
         InputError: the video cannot be used, or `out` holds another video's work.
     """
     media.probe(video)
+    settings.face.key()  # refused now, not after the landmarks
     model = assets.find("face_landmarker.task", watch)
     work = Work(out)
     refuse_another(video.name, file_hash(video), work, settings.restart)
@@ -86,7 +89,7 @@ def measured(video: Path, out: Path, settings: PrepareSettings, watch: Watch) ->
         with clock.timed("capture"):
             taken, landmarks = capture(video, work, model, settings.capture, watch)
         with clock.timed("track"):
-            followed = tracked(work, taken, landmarks, settings.track, model, watch)
+            followed = tracked(work, taken, landmarks, settings.track, model, watch, chosen=settings.face)
         with clock.timed("sync"):
             taken = in_step(work, taken, followed)
     return work, taken, landmarks, followed
@@ -112,17 +115,20 @@ def tracked(
     model: Path,
     watch: Watch,
     known: Callable[[CanonicalFace], KnownPoses] | None = None,
+    chosen: FaceChoice = FaceChoice(),
 ) -> Track:
     """The track of a capture: read back where capture and settings are those it was made from.
 
     Args:
         known: makes the poses that another tool measured, on which the capture's own key depends.
+        chosen: the face model.
     """
-    key = key_of("track", work.key("capture"), settings)
+    key = key_of("track", work.key("capture"), settings, *chosen.key())
     if work.key("track") == key and work.track_file.is_file():
         return load_track(work)
     face = load_canonical(model)
-    followed = track(taken, landmarks, face, settings, watch, None if known is None else known(face))
+    poses = None if known is None else known(face)
+    followed = track(taken, landmarks, face, settings, watch, poses, chosen.model(watch))
     save_track(work, followed)
     work.finish("track", key)
     return followed

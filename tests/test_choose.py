@@ -18,6 +18,7 @@ ROOMS = {
     "avatar3d.motion": contracts.Speak,
     "avatar3d.avatar": contracts.Head,
     "avatar3d.render": contracts.Draw,
+    "avatar3d.face": contracts.ReadFace,
 }
 PARTS = [(room, name) for room in ROOMS for name in names(room)]
 
@@ -37,6 +38,11 @@ def test_a_part_offers_what_its_contract_names(room: str, name: str) -> None:
         theirs = list(inspect.signature(getattr(part, method)).parameters)
         ours = list(inspect.signature(getattr(ROOMS[room], method)).parameters)
         assert theirs[: len(ours)] == ours, f"{part.__name__}.{method}"
+
+
+def test_a_file_that_offers_no_class_is_no_part() -> None:
+    assert "ict" in names("avatar3d.face")
+    assert not {"canonical", "groups", "rig", "rigid"} & set(names("avatar3d.face"))
 
 
 def test_an_unknown_name_lists_the_known_ones() -> None:

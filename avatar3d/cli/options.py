@@ -112,14 +112,21 @@ class Prepare(Verb):
     size: Literal[128, 256, 384, 512] | None = None
     """Side of the frames in px (default: the largest that the face's crop fills and whose frames take 16 GB at most:
     512 up to 13 minutes, 384 up to 24, else 256)."""
+    face: Annotated[str, arg(metavar="NAME")] = "personal"
+    """What the tracker knows of faces: personal (this person's own movement, the most exact), or a model: ict (free),
+    flame or bfm (whoever holds their files)."""
+    face_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The model's file: FLAME's generic_model.pkl, BFM's BFM_model_front.mat, or ICT-FaceKit's folder FaceXModel."""
     restart: bool = False
     """Begin anew instead of continuing."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.data_prep.capture import CaptureSettings
         from avatar3d.recipes import prepare
+        from avatar3d.recipes._face import FaceChoice
 
-        settings = prepare.PrepareSettings(CaptureSettings(self.size), restart=self.restart)
+        face = FaceChoice(self.face, self.face_file)
+        settings = prepare.PrepareSettings(CaptureSettings(self.size), face=face, restart=self.restart)
         prepared = prepare.prepare(self.video, self.out, settings, out.watch)
         _warn(out, prepared.figures)
         out.table(prepare.summary(prepared.figures))

@@ -57,6 +57,7 @@ def save_track(work: Work, track: Track) -> None:
         "height": camera.height,
         "fitted_frames": track.fitted_frames,
         "focal_observable": track.focal_observable,
+        "face_model": track.face_model,
     }
     write_arrays(work.track_file, arrays, about)
 
@@ -78,4 +79,5 @@ def load_track(work: Work) -> Track:
         fitted_frames=about["fitted_frames"],
         focal_observable=about["focal_observable"],
         arkit_map=arrays["arkit_map"],
+        face_model=about.get("face_model", "personal"),
     )
