@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, ClassVar
 
 import numpy as np
+import scipy.sparse
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
@@ -25,14 +26,43 @@ def _blank_array(*_: Any) -> np.ndarray:
     return np.ndarray.__new__(np.ndarray, (0,), "b")
 
 
+def _latin1(text: str, _: str = "latin1") -> bytes:
+    # how Python 3 writes bytes for Python 2; any other encoding would be a program of its own
+    return text.encode("latin1")
+
+
+class _Held:
+    """Stands in for an object of a library: keeps what was pickled of it, and does nothing."""
+
+    def __setstate__(self, state: Any) -> None:
+        self.state = state
+
+
+def _held(*_: Any) -> _Held:
+    return _Held()
+
+
 class _ArraysOnly(pickle.Unpickler):
-    """Admits dictionaries of numpy arrays; any other class or function in the pickle is refused."""
+    """Admits dictionaries of numpy arrays; any other class or function in the pickle is refused.
+
+    Sparse matrices of scipy and arrays of chumpy come as what they hold: no code of either library runs.
+    """
 
     _admitted: ClassVar[dict[tuple[str, str], Any]] = {
         ("numpy", "ndarray"): np.ndarray,
         ("numpy", "dtype"): np.dtype,
         ("numpy.core.multiarray", "_reconstruct"): _blank_array,
         ("numpy._core.multiarray", "_reconstruct"): _blank_array,
+        ("chumpy.ch", "Ch"): _Held,
+        ("scipy.sparse.csc", "csc_matrix"): _Held,
+        ("scipy.sparse._csc", "csc_matrix"): _Held,
+        ("copy_reg", "_reconstructor"): _held,
+        ("copyreg", "_reconstructor"): _held,
+        ("__builtin__", "object"): object,
+        ("builtins", "object"): object,
+        ("__builtin__", "set"): set,
+        ("builtins", "set"): set,
+        ("_codecs", "encode"): _latin1,
     }
 
     def find_class(self, module: str, name: str) -> Any:
@@ -43,12 +73,28 @@ class _ArraysOnly(pickle.Unpickler):
 
 
 def unpickle_arrays(data: bytes) -> Any:
-    """The nested dictionaries of arrays in a pickle.
+    """The nested dictionaries of arrays in a pickle of Python 2 or 3.
 
     Raises:
         pickle.UnpicklingError: it holds anything else.
     """
-    return _ArraysOnly(io.BytesIO(data)).load()
+    return _plain(_ArraysOnly(io.BytesIO(data), encoding="latin1").load())
+
+
+def _plain(value: Any) -> Any:
+    """Arrays in place of what held them."""
+    if isinstance(value, dict):
+        return {name: _plain(item) for name, item in value.items()}
+    if not isinstance(value, _Held):
+        return value
+    state = getattr(value, "state", None)
+    if isinstance(state, dict) and {"data", "indices", "indptr", "_shape"} <= state.keys():
+        return scipy.sparse.csc_matrix(
+            (state["data"], state["indices"], state["indptr"]), shape=state["_shape"]
+        ).toarray()
+    if isinstance(state, dict) and isinstance(state.get("x"), np.ndarray):
+        return state["x"]
+    raise pickle.UnpicklingError("it holds an object that is no array")
 
 
 def lpips_from_flax(data: bytes) -> dict[str, np.ndarray]:

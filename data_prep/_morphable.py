@@ -35,7 +35,8 @@ _FRAMES = 300  # at most so many say who it is
 _SWEEPS, _OWN_SWEEPS = 8, 4
 _CODE_RIDGE = 1e-4  # per frame, on a code of one usual deviation
 _OWN, _IDENTITY = 5e-3, 2e-5  # ridge per frame: on the person's own offsets (u), on identity (standard deviations)
-_MANNER, _BONE = 1e-2, 1.3e-2  # ridge per frame on how expressions differ from the model's: on what moves, on bone
+_MANNER = 3e-2  # ridge per frame on how expressions differ from the model's
+_RESTING = 0.25  # share of the frames in which an expression is at rest, at least
 _OUTLINE = 0.1  # weight of the vertices that slide over the skin as the head turns
 
 
@@ -67,13 +68,17 @@ def fit_model(scene: Scene, seen: Tensor, focal: float, model: FaceModel, given:
     identity = fields.identity.new_zeros(fields.identity.shape[2])
     for sweep in range(_SWEEPS + _OWN_SWEEPS):
         normals = PointNormals.of(seen, poses, focal)
-        codes = solve_bounded(normals, rig, fields.weights, fields.prior)
+        if sweep == 0:
+            # whatever is taken for expression now would be long in leaving it again
+            codes = seen.new_zeros(len(seen), fields.expression.shape[2])
+        else:
+            codes = _at_rest(solve_bounded(normals, rig, fields.weights, fields.prior))
         if sweep < _SWEEPS:
             identity, own = _shape(normals, codes, fields)
             known = Rig(fields.neutral + fields.identity @ identity, fields.expression)
             rig = Rig(known.neutral + own, known.basis)
         else:
-            rig = _with_manner(normals, codes, known, scene.bone)
+            rig = _with_manner(normals, codes, known)
         if given is None:
             poses = refine_poses(seen, rig, codes, poses, focal, scene.bone + EVERYWHERE, 1)
     return ModelFit(rig, fields.prior, identity, fields.weights)
@@ -102,6 +107,12 @@ class _Fields:
         return _Fields(change(neutral), change.of_fields(identity), change.of_fields(expression), prior, weights)
 
 
+def _at_rest(codes: Tensor) -> Tensor:
+    """The codes [T,E] without what never ceases: that is how this face is made, and the shape's to explain."""
+    lasting = codes.quantile(_RESTING, dim=0)
+    return codes - torch.where(codes >= 0, lasting.clamp_min(0), 0.0).minimum(codes.clamp_min(0))
+
+
 def _shape(normals: PointNormals, codes: Tensor, fields: _Fields) -> tuple[Tensor, Tensor]:
     """Identity [I] and own offsets [V,3] for known poses and codes; the offsets are eliminated vertex by vertex."""
     frames = len(codes)
@@ -122,11 +133,11 @@ def _shape(normals: PointNormals, codes: Tensor, fields: _Fields) -> tuple[Tenso
     return identity, torch.linalg.solve(matrix + ridge, rest[..., None])[..., 0]
 
 
-def _with_manner(normals: PointNormals, codes: Tensor, known: Rig, bone: Tensor) -> Rig:
+def _with_manner(normals: PointNormals, codes: Tensor, known: Rig) -> Rig:
     """The known rig with offsets of this person's own on the neutral and on every expression."""
     explained = (unpacked(normals.matrix) @ known.vertices(codes)[..., None])[..., 0]
     left_over = PointNormals(normals.matrix, normals.vector - explained)
-    stiffness = torch.where(bone > 0.5, _BONE, _MANNER).to(codes.dtype)[:, None].repeat(1, 3)
+    stiffness = torch.full_like(known.neutral, _MANNER)
     own = solve_rig(left_over, codes, torch.zeros_like(known.neutral), _OWN, stiffness)
     return Rig(known.neutral + own.neutral, known.basis + own.basis)
 

@@ -13,6 +13,7 @@ import torch
 from shim_build import shim_library
 
 from avatar3d.ops import _native
+from avatar3d.records import FaceModel
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -34,6 +35,20 @@ def face_task() -> Path:
         return assets.find("face_landmarker.task")
     except InputError as error:
         pytest.skip(f"needs the face model: {error}")
+
+
+@pytest.fixture(scope="session")
+def ict(face_task: Path) -> FaceModel:
+    """ICT-FaceKit at MediaPipe's vertices, where its files are."""
+    from avatar3d.errors import InputError
+    from avatar3d.face.canonical import load_canonical
+    from avatar3d.face.correspond import at_landmarks
+    from avatar3d.face.ict import Ict
+
+    try:
+        return at_landmarks(Ict()(), load_canonical(face_task))
+    except InputError as error:
+        pytest.skip(f"needs ICT-FaceKit: {error}")
 
 
 @pytest.fixture(scope="session")
