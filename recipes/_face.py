@@ -55,5 +55,8 @@ class FaceChoice:
         return model
 
 
+PERSON = FaceChoice()
+
+
 def _offer() -> str:
     return f"choose --face {PERSONAL}, {', '.join(names(_ROOM))}, or the dotted name of a module of your own"

@@ -19,7 +19,7 @@ from avatar3d.data_prep.track import TrackSettings, track
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
-from avatar3d.recipes._face import FaceChoice
+from avatar3d.recipes._face import PERSON, FaceChoice
 from avatar3d.records import Capture, KnownPoses, Landmarks, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
 
@@ -115,7 +115,7 @@ def tracked(
     model: Path,
     watch: Watch,
     known: Callable[[CanonicalFace], KnownPoses] | None = None,
-    chosen: FaceChoice = FaceChoice(),
+    chosen: FaceChoice = PERSON,
 ) -> Track:
     """The track of a capture: read back where capture and settings are those it was made from.
 

@@ -11,19 +11,20 @@ import pytest
 import scipy.optimize
 import torch
 from face_models import ANCHORS, fields
-from person import Person, make_person
 
 from avatar3d.data_prep._bounded import CodePrior, solve_bounded
 from avatar3d.data_prep._focal import Scene
 from avatar3d.data_prep._morphable import fit_model, principal
 from avatar3d.data_prep._sight import Sight
 from avatar3d.data_prep._solver import PointNormals, Poses, Rig, code_normals, similarity
+from avatar3d.data_prep.synthetic.judged import gap, rotation_jitter_deg
+from avatar3d.data_prep.synthetic.sighting import Sighting, sighting
 from avatar3d.data_prep.track import TrackSettings, track, track_quality
 from avatar3d.face.arkit import SCORES
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.face.rig import rig_vertices
 from avatar3d.face.rigid import rigid_weights
-from avatar3d.geometry import apply_pose, intrinsics, matrix_from_quat, project, quat_from_matrix, rotvec_from_quat
+from avatar3d.geometry import apply_pose, intrinsics, matrix_from_quat, project
 from avatar3d.records import FaceModel, Landmarks, Track
 from avatar3d.threads import torch_threads
 
@@ -51,12 +52,12 @@ def made_up(face: CanonicalFace) -> FaceModel:
 class Known:
     """A person made from a face model, and how it was made."""
 
-    person: Person
+    person: Sighting
     codes: np.ndarray  # [T,E]
     identity: np.ndarray  # [I]
 
 
-def from_model(model: FaceModel, person: Person, noise_px: float = 0.5) -> Known:
+def from_model(model: FaceModel, person: Sighting, noise_px: float = 0.5) -> Known:
     """The model's face in place of a made-up person's, under the same head's movement."""
     rng = np.random.default_rng(5)
     codes = np.zeros((FRAMES, model.expression.shape[2]))
@@ -84,16 +85,12 @@ def from_model(model: FaceModel, person: Person, noise_px: float = 0.5) -> Known
 
 @pytest.fixture(scope="module")
 def known(face: CanonicalFace, ict: FaceModel) -> Known:
-    return from_model(ict, make_person(face, frames=FRAMES))
+    return from_model(ict, sighting(face, frames=FRAMES))
 
 
 @pytest.fixture(scope="module")
 def solved(known: Known, face: CanonicalFace, ict: FaceModel) -> Track:
     return track(known.person.capture, known.person.landmarks, face, TrackSettings(focal_ratio=FOCAL / SIZE), model=ict)
-
-
-def gap(vertices: np.ndarray, upper: int, lower: int) -> np.ndarray:
-    return np.linalg.norm(vertices[:, upper] - vertices[:, lower], axis=-1)
 
 
 def test_bounded_codes_are_those_of_scipy() -> None:
@@ -168,12 +165,7 @@ def test_a_person_of_the_model_is_tracked(known: Known, solved: Track) -> None:
         one, other = gap(found, upper, lower), gap(known.person.vertices, upper, lower)
         assert np.corrcoef(one, other)[0, 1] > 0.97
         assert 0.85 < one.std() / other.std() < 1.15
-    true, ours = (
-        matrix_from_quat(torch.from_numpy(head[:, :4]).double()) for head in (known.person.head, solved.motion.head)
-    )
-    steps = [turn[1:] @ turn[:-1].transpose(1, 2) for turn in (true, ours)]
-    jitter = torch.rad2deg(rotvec_from_quat(quat_from_matrix(steps[0] @ steps[1].transpose(1, 2))).norm(dim=-1))
-    assert float(jitter.mean()) < 0.12
+    assert rotation_jitter_deg(solved.motion.head, known.person.head).mean() < 0.12
     assert track_quality(solved)["landmark_rms_px"] < 0.85  # the noise alone is 0.71
 
 
@@ -197,7 +189,7 @@ def test_scores_by_name_drive_the_side_they_name(known: Known, solved: Track) ->
 
 def test_a_model_without_names_or_bounds_serves_too(face: CanonicalFace) -> None:
     model = made_up(face)
-    known = from_model(model, make_person(face, frames=FRAMES))
+    known = from_model(model, sighting(face, frames=FRAMES))
     settings = TrackSettings(components=8, focal_ratio=FOCAL / SIZE)
     solved = track(known.person.capture, known.person.landmarks, face, settings, model=model)
     assert track_quality(solved)["landmark_rms_px"] < 1.0
