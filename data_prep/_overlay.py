@@ -19,7 +19,6 @@ _LOOPS = (OVAL, RIGHT_EYE, LEFT_EYE, OUTER_LIPS, INNER_LIPS)
 # the upper edge of each brow, from the outer end inwards
 _BROWS = (RIGHT_BROW[:5], LEFT_BROW[:5])
 _RIG, _SEEN, _LOST = (94, 234, 212), (251, 146, 60), (248, 113, 113)
-_LIGHT, _DARK = 236, 208  # squares of the board behind a cut-out
 
 
 @dataclass(frozen=True)
@@ -48,15 +47,6 @@ def drawn(what: Drawing, size: int) -> np.ndarray:
         for x, y in what.seen * scale:
             pen.point((float(x), float(y)), fill=_SEEN)
     return np.asarray(image)
-
-
-def cut_out(picture: np.ndarray, alpha: np.ndarray, size: int) -> np.ndarray:
-    """The person over a chequered board [size,W',3] uint8."""
-    height, width = picture.shape[:2]
-    row, column = np.mgrid[:height, :width] // max(1, height // 16)
-    board = np.where((row + column) % 2, _LIGHT, _DARK)[..., None]
-    share = alpha[..., None].astype(np.float32) / 255
-    return fitted((picture * share + board * (1 - share)).astype(np.uint8), size)
 
 
 def fitted(picture: np.ndarray, size: int) -> np.ndarray:

@@ -14,7 +14,8 @@ from typing import Any
 import numpy as np
 import torch
 
-from avatar3d.data_prep._overlay import Drawing, cut_out, drawn, fitted, image_tag, sheet
+from avatar3d.data_prep._cut_sheet import mask_sheet, temporal_overlap
+from avatar3d.data_prep._overlay import Drawing, drawn, fitted, image_tag, sheet
 from avatar3d.data_prep._plots import curves_svg, lag_svg, legend
 from avatar3d.data_prep._strip import SIGMAS, basis_strip, shares
 from avatar3d.data_prep.quality import frame_errors, picture_of
@@ -78,7 +79,7 @@ def write_report(
         _video(capture, track),
         _curves(capture, track),
         _in_step(kept_lag(work)),
-        _cut_outs(capture),
+        _cut_outs(capture, track),
         "" if triangles is None else _basis(track, triangles),
         _worst(capture, track),
         _bad_frames(figures["bad_frames"], track.confidence, capture.fps),
@@ -175,15 +176,17 @@ def _angles(head: np.ndarray) -> dict[str, np.ndarray]:
     }
 
 
-def _cut_outs(capture: Capture) -> str:
+def _cut_outs(capture: Capture, track: Track) -> str:
     if capture.masks is None or capture.background is None:
         return ""
-    chosen = np.linspace(0, len(capture.frames) - 1, _SHEET_COUNT).astype(int)
-    pictures = [cut_out(capture.frames[frame], capture.masks[frame], _SHEET_PX) for frame in chosen]
-    shown = image_tag(sheet([*pictures, fitted(capture.background, _SHEET_PX)]))
+    steady = temporal_overlap(capture)
+    kept = "" if steady is None else f" Where the picture stands still, {100 * steady:.1f} % of the mask stays."
+    parts = "face blue, hair purple, mouth yellow, neck green, torso red"
     return (
-        f'<h2>Person and room</h2><div class="card">{shown}'
-        "</div><p>Last: the room without the person. Where the person never moved away it is a guess.</p>"
+        f'<h2>Person and room</h2><div class="card">{image_tag(mask_sheet(capture, track, _SHEET_COUNT, _SHEET_PX))}'
+        f"</div><p>Parts ({parts}), the person on colours that no room has, and the hair's edge close by.{kept}</p>"
+        f'<div class="card">{image_tag(fitted(capture.background, 2 * _SHEET_PX))}</div>'
+        "<p>The room without the person. Where the person never moved away it is a guess.</p>"
     )
 
 

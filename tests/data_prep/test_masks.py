@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from pathlib import Path
 
 import numpy as np
@@ -11,6 +12,7 @@ import torch
 
 from avatar3d import store
 from avatar3d.data_prep import masks as masks_module
+from avatar3d.data_prep._cut_sheet import mask_sheet, temporal_overlap
 from avatar3d.data_prep._plate import filled_in
 from avatar3d.data_prep._silhouette import places_of, silhouette_score
 from avatar3d.data_prep.masks import masks
@@ -160,3 +162,20 @@ def test_holes_are_filled_from_around() -> None:
     assert np.array_equal(filled[known], smooth[known].astype(np.float32))
     assert np.abs(filled - smooth).max() < 20
     assert (filled_in(smooth, np.zeros((60, 50), bool)) == 127).all()
+
+
+def test_the_sheet_shows_parts_cut_outs_and_hair(cut_out: Capture, track: Track) -> None:
+    shown = mask_sheet(cut_out, track, 3, 100)
+    assert shown.shape == (300, 300, 3) and shown.dtype == np.uint8
+    assert (shown[102, 2] == (0, 255, 0)).all() and (shown[102, 102] == (255, 0, 255)).all()
+
+
+def test_steadiness_falls_where_masks_flicker(cut_out: Capture) -> None:
+    steady = temporal_overlap(cut_out)
+    assert steady is not None and steady > 0.97
+    assert cut_out.masks is not None
+    flickering = np.array(cut_out.masks)
+    flickering[::2, 100:] = 0
+    worse = temporal_overlap(dataclasses.replace(cut_out, masks=flickering))
+    assert worse is not None and worse < 0.8
+    assert temporal_overlap(dataclasses.replace(cut_out, masks=0 * flickering)) is None
