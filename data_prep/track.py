@@ -47,6 +47,8 @@ from avatar3d.threads import torch_threads
 
 __all__ = ["TrackSettings", "picture_of", "track", "track_quality"]
 
+# a tenth of it lets scores that hardly vary in the capture move lips by 25 mm; ten times as much halves the opening
+_ARKIT_RIDGE = 1e-3
 _FEWEST_FRAMES = 50
 _KNOWN_FRAMES = 300  # that say how another tool's head space lies in ours
 
@@ -272,5 +274,5 @@ def _arkit_map(scores: np.ndarray, codes: np.ndarray, training: np.ndarray, name
     """Ridge regression [53,K] towards `named`: expression = [52 scores, 1] @ map; the constant is not penalised."""
     rows = training & np.isfinite(scores).all(1)
     inputs = np.concatenate([scores[rows], np.ones((rows.sum(), 1))], 1).astype(np.float64)
-    ridge = np.diag([1e-2 * rows.sum()] * 52 + [1e-9])
+    ridge = np.diag([_ARKIT_RIDGE * rows.sum()] * 52 + [1e-9])
     return named + np.linalg.solve(inputs.T @ inputs + ridge, inputs.T @ (codes[rows] - inputs @ named))
