@@ -9,7 +9,7 @@ turns with the head and in the picture for what does not.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 
 import numpy as np
@@ -35,6 +35,14 @@ _NOISE = 12 / 255  # colours this near are the same
 _HEAD_CELLS, _HEAD_REACH_U = 160, 2.6  # grid of the outline in head space, and half of what it covers
 
 
+Heard = Callable[[int, int, int], np.ndarray | float]
+
+
+def unheard(_frame: int, _height: int, _width: int) -> float:
+    """What nobody says of a frame, as log odds."""
+    return 0.0
+
+
 @dataclass(frozen=True)
 class Scene:
     """What is known of one scene, at the working size [h,w]."""
@@ -51,7 +59,7 @@ class Scene:
     samples: np.ndarray = field(default_factory=lambda: np.zeros(0, int))  # frames it was learned from
 
 
-def learn(capture: Capture, track: Track, frames: np.ndarray) -> Scene:
+def learn(capture: Capture, track: Track, frames: np.ndarray, heard: Heard = unheard) -> Scene:
     """A scene from the numbers of all its frames: geometry and stillness first, then its own answers in turns."""
     scale = min(1.0, WORKING_PX / max(capture.frames.shape[1:3]))
     samples = _telling(track, frames, scale)
@@ -66,9 +74,10 @@ def learn(capture: Capture, track: Track, frames: np.ndarray) -> Scene:
     height, width = pictures.shape[1:3]
     unknown = _colour_odds(pictures, where > 3.5, (where < -3.5) & (still < 0) | (still < -2))
     blank = np.zeros((height, width), np.float32)
+    told = [heard(int(frame), height, width) for frame in samples]
     scene = Scene(scale, usual, still, unknown, pictures[0] * 0, blank + 1, blank, samples=samples)
     for _ in range(_ROUNDS):
-        odds = np.stack([decide(scene, *pair).odds for pair in zip(pictures, places, strict=True)])
+        odds = np.stack([decide(scene, *each).odds for each in zip(pictures, places, told, strict=True)])
         person = np.stack([solid(each) for each in odds])
         away = np.stack([~ndimage.binary_dilation(each, iterations=2) for each in person])
         inner = np.stack([ndimage.binary_erosion(each, iterations=3, border_value=1) for each in person])
@@ -105,16 +114,21 @@ class Decided:
     light: np.ndarray  # [3] how much brighter the room is than when it was learned
 
 
-def decide(scene: Scene, picture: np.ndarray, place: Place) -> Decided:
-    """Adds up the evidence in a frame at the working size."""
+def decide(scene: Scene, picture: np.ndarray, place: Place, told: np.ndarray | float = 0.0) -> Decided:
+    """Adds up the evidence in a frame at the working size; `told` [h,w] is what a network makes of it, log odds."""
     height, width = picture.shape[:2]
     light = np.zeros(3, np.float32)
     colours = ndimage.uniform_filter(scene.colours.take(_bins(picture)), 3)
     if scene.head_prior is None or scene.body_prior is None:
         # before anything is known of the outline, geometry and stillness must do
         expected = silhouette_score(place, scene.usual, height, width)
-        return Decided(picture, 0.5 * colours + 0.5 * expected + scene.still, light)
-    odds = colours + 0.5 * scene.still + np.maximum(_warped(scene.head_prior, place, height, width), scene.body_prior)
+        return Decided(picture, 0.5 * colours + 0.5 * expected + scene.still + told, light)
+    odds = (
+        colours
+        + told
+        + 0.5 * scene.still
+        + np.maximum(_warped(scene.head_prior, place, height, width), scene.body_prior)
+    )
     off = picture - scene.room
     sure = (scene.seen[::3, ::3] == 1) & (odds[::3, ::3] < -3)
     if sure.sum() > 16:

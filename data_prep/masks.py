@@ -11,18 +11,19 @@ surroundings, and clothes of the background's colour may be lost at the outline.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
+from functools import partial
 from itertools import islice
 
 import numpy as np
 
 from avatar3d.data_prep._matte import matte
-from avatar3d.data_prep._plate import plate
+from avatar3d.data_prep._plate import plate, resized
 from avatar3d.data_prep._rooms import rooms
-from avatar3d.data_prep._scene import Scene, decide, learn, solid
-from avatar3d.data_prep._silhouette import places_of
+from avatar3d.data_prep._scene import Decided, Heard, Scene, decide, learn, solid, unheard
+from avatar3d.data_prep._silhouette import Place, places_of
 from avatar3d.data_prep._still import reduced
 from avatar3d.records import Capture, Progress, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, frames_writer, key_of, let_go, load_capture, load_picture, save_picture
@@ -33,13 +34,28 @@ _BLOCK = 96  # frames that one thread works through
 _SIDE = 0.25  # share of each neighbour in time in a frame's log odds
 
 
-def masks(capture: Capture, track: Track, work: Work, watch: Watch = unwatched) -> Capture:
+@dataclass(frozen=True)
+class Network:
+    """A part of `segment`, loaded."""
+
+    chance: Callable[[np.ndarray], np.ndarray]  # of the person [h,w] 0..1 in a picture [H,W,3] uint8
+    key: str  # name and hash: another network makes other masks
+
+
+def masks(
+    capture: Capture, track: Track, work: Work, watch: Watch = unwatched, network: Network | None = None
+) -> Capture:
     """Writes the person's alpha of every frame and the background plate, and returns the capture with both.
 
     The track has been saved to `work` before; nothing is done where the masks were made from the same one. Memory does
     not grow with the length.
+
+    Args:
+        network: what else is asked who is in a picture; None: nobody.
     """
-    key = key_of("masks", _VERSION, capture.source_hash, capture.frames.shape, file_hash(work.track_file))
+    seen_by = () if network is None else (network.key,)
+    key = key_of("masks", _VERSION, capture.source_hash, capture.frames.shape, file_hash(work.track_file), *seen_by)
+    heard = unheard if network is None else partial(_heard, capture, network)
     if work.key("masks") == key and work.masks.is_file() and work.background.is_file():
         made = load_capture(work)
         return dataclasses.replace(capture, masks=made.masks, background=made.background)
@@ -47,7 +63,7 @@ def masks(capture: Capture, track: Track, work: Work, watch: Watch = unwatched) 
         groups = sorted(rooms(capture, track), key=_length, reverse=True)
         done = 0
         for number, shots in enumerate(groups):
-            seen = _seen(capture, track, shots)
+            seen = _seen(capture, track, shots, heard)
             if number == 0:
                 save_picture(work.background, seen.plate)
             for block in _in_threads(capture, track, seen, shots, alpha):
@@ -65,21 +81,33 @@ def masks(capture: Capture, track: Track, work: Work, watch: Watch = unwatched) 
 class _Room:
     scene: Scene
     plate: np.ndarray  # [H,W,3] uint8
+    heard: Heard
 
 
 def _length(shots: list[slice]) -> int:
     return sum(shot.stop - shot.start for shot in shots)
 
 
-def _seen(capture: Capture, track: Track, shots: list[slice]) -> _Room:
+def _seen(capture: Capture, track: Track, shots: list[slice], heard: Heard = unheard) -> _Room:
     """What the shots of one room teach."""
-    scene = learn(capture, track, np.concatenate([np.arange(shot.start, shot.stop) for shot in shots]))
+    scene = learn(capture, track, np.concatenate([np.arange(shot.start, shot.stop) for shot in shots]), heard)
     places = places_of(track, scene.samples, scene.scale)
     person = [
-        solid(decide(scene, reduced(capture.frames[frame], scene.scale), place).odds)
+        solid(_decided(capture, scene, int(frame), place, heard).odds)
         for frame, place in zip(scene.samples, places, strict=True)
     ]
-    return _Room(scene, plate(capture.frames, scene.samples, np.stack(person)))
+    return _Room(scene, plate(capture.frames, scene.samples, np.stack(person)), heard)
+
+
+def _decided(capture: Capture, scene: Scene, frame: int, place: Place, heard: Heard) -> Decided:
+    small = reduced(capture.frames[frame], scene.scale)
+    return decide(scene, small, place, heard(frame, *small.shape[:2]))
+
+
+def _heard(capture: Capture, network: Network, frame: int, height: int, width: int) -> np.ndarray:
+    """What a network says of a frame, as log odds [h,w]."""
+    chance = np.clip(resized(network.chance(capture.frames[frame]), height, width), 0.02, 0.98)
+    return np.log(chance / (1 - chance))
 
 
 def _in_threads(capture: Capture, track: Track, room: _Room, shots: list[slice], alpha: np.ndarray) -> Iterator[int]:
@@ -108,8 +136,7 @@ def _matted(capture: Capture, track: Track, room: _Room, shot: slice, block: sli
     around = np.clip(np.arange(block.start - 1, block.stop + 1), shot.start, shot.stop - 1)
     places = places_of(track, around, scene.scale)
     decided = (
-        decide(scene, reduced(capture.frames[frame], scene.scale), place)
-        for frame, place in zip(around, places, strict=True)
+        _decided(capture, scene, int(frame), place, room.heard) for frame, place in zip(around, places, strict=True)
     )
     before, here = next(decided), next(decided)
     for frame, after in zip(range(block.start, block.stop), decided, strict=True):

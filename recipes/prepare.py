@@ -6,6 +6,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._face import PERSON, FaceChoice
+from avatar3d.recipes._masks import MaskChoice
 from avatar3d.records import Capture, KnownPoses, Landmarks, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
 
@@ -33,6 +35,7 @@ class PrepareSettings:
     capture: CaptureSettings = field(default_factory=CaptureSettings)
     track: TrackSettings = field(default_factory=TrackSettings)
     face: FaceChoice = field(default_factory=FaceChoice)
+    masks: MaskChoice = field(default_factory=MaskChoice)
     restart: bool = False  # do every stage again
 
 
@@ -57,8 +60,9 @@ def prepare(
     Raises:
         InputError: the video cannot be used, or `out` holds another video's work.
     """
+    matted = partial(masks, network=settings.masks.load())
     work, taken, _, followed = measured(video, out, settings, watch)
-    return finished(work, taken, followed, watch)
+    return finished(work, taken, followed, watch, matted)
 
 
 def finished(work: Work, taken: Capture, followed: Track, watch: Watch, matted: Matted = masks) -> Prepared:

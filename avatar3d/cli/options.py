@@ -117,6 +117,11 @@ class Prepare(Verb):
     flame or bfm (whoever holds their files)."""
     face_file: Annotated[Path | None, arg(metavar="FILE")] = None
     """The model's file: FLAME's generic_model.pkl, BFM's BFM_model_front.mat, or ICT-FaceKit's folder FaceXModel."""
+    masks: Annotated[str, arg(metavar="NAME")] = "geometry"
+    """Who is asked where the person is: geometry (no network), or also selfie (MediaPipe's segmentation) or parser (a
+    face parser of 19 classes as ONNX), for whoever has their files."""
+    masks_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The network's file: selfie_segmentation.tflite, or the parser's .onnx."""
     restart: bool = False
     """Begin anew instead of continuing."""
 
@@ -124,9 +129,11 @@ class Prepare(Verb):
         from avatar3d.data_prep.capture import CaptureSettings
         from avatar3d.recipes import prepare
         from avatar3d.recipes._face import FaceChoice
+        from avatar3d.recipes._masks import MaskChoice
 
         face = FaceChoice(self.face, self.face_file)
-        settings = prepare.PrepareSettings(CaptureSettings(self.size), face=face, restart=self.restart)
+        masks = MaskChoice(self.masks, self.masks_file)
+        settings = prepare.PrepareSettings(CaptureSettings(self.size), face=face, masks=masks, restart=self.restart)
         prepared = prepare.prepare(self.video, self.out, settings, out.watch)
         _warn(out, prepared.figures)
         out.table(prepare.summary(prepared.figures))

@@ -179,3 +179,16 @@ def test_steadiness_falls_where_masks_flicker(cut_out: Capture) -> None:
     worse = temporal_overlap(dataclasses.replace(cut_out, masks=flickering))
     assert worse is not None and worse < 0.8
     assert temporal_overlap(dataclasses.replace(cut_out, masks=0 * flickering)) is None
+
+
+def test_a_network_is_heard_and_another_makes_other_masks(track: Track, tmp_path: Path) -> None:
+    pictures, truth = painted(track)
+    folder = store.Work(tmp_path)
+    store.save_track(folder, track)
+    capture = Capture(pictures, None, 25.0, (CUT,), "painted")
+    alone = np.array(masks(capture, track, folder).masks) > 127
+    known = {picture.tobytes(): person.astype(np.float32) for picture, person in zip(pictures, truth, strict=True)}
+    network = masks_module.Network(lambda picture: known[picture.tobytes()], "one that knows")
+    told = np.array(masks(capture, track, folder, network=network).masks) > 127
+    wrong = [np.mean(found != truth) for found in (alone, told)]
+    assert wrong[1] < 0.6 * wrong[0]

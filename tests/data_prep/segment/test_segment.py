@@ -1,0 +1,63 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Networks for masks: refused by name where their files are not, and heard where they are."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from avatar3d.choose import choose, names
+from avatar3d.errors import InputError
+
+ROOM = "avatar3d.data_prep.segment"
+
+
+def test_each_is_refused_without_its_file(tmp_path: Path) -> None:
+    for name in names(ROOM):
+        for file in (None, tmp_path / "nothing.tflite"):
+            with pytest.raises(InputError, match="no such file"):
+                choose(ROOM, name)(file)
+
+
+def test_another_file_is_no_selfie_model(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    file = tmp_path / "other.tflite"
+    file.write_bytes(b"something else altogether")
+    with pytest.raises(InputError, match="not a selfie"):
+        choose(ROOM, "selfie")(file)
+
+
+def test_the_selfie_model_sees_a_person(tmp_path: Path) -> None:
+    pytest.importorskip("mediapipe")
+    file = Path(os.environ.get("AVATAR3D_ASSETS", "")) / "selfie_segmentation.tflite"
+    if not file.is_file():
+        pytest.skip("AVATAR3D_ASSETS holds no selfie_segmentation.tflite")
+    chance = choose(ROOM, "selfie")(file)(np.full((200, 160, 3), 120, np.uint8))
+    assert chance.shape == (200, 160)
+    assert chance.min() >= 0 and chance.max() <= 1 and chance.mean() < 0.2
+
+
+def test_a_parser_of_19_classes_is_heard(tmp_path: Path) -> None:
+    pytest.importorskip("onnxruntime")
+    onnx = pytest.importorskip("onnx")
+    # class 0 says "dark", the others nothing: a stand-in of the same interface
+    weight = np.zeros((19, 3, 1, 1), np.float32)
+    weight[0] = -20.0
+    graph = onnx.helper.make_graph(
+        [onnx.helper.make_node("Conv", ["picture", "weight"], ["classes"])],
+        "parser",
+        [onnx.helper.make_tensor_value_info("picture", 1, [1, 3, 512, 512])],
+        [onnx.helper.make_tensor_value_info("classes", 1, [1, 19, 512, 512])],
+        [onnx.numpy_helper.from_array(weight, "weight")],
+    )
+    file = tmp_path / "parser.onnx"
+    model = onnx.helper.make_model(graph, opset_imports=[onnx.helper.make_opsetid("", 13)], ir_version=8)
+    file.write_bytes(model.SerializeToString())
+    picture = np.zeros((64, 64, 3), np.uint8)
+    picture[:, 32:] = 255
+    chance = choose(ROOM, "parser")(file)(picture)
+    assert chance.shape == (512, 512)
+    assert chance[:, :200].max() < 0.01 and chance[:, 300:].min() > 0.99
