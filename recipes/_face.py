@@ -43,6 +43,19 @@ class FaceChoice:
         beside = sorted(f"{path.name} {path.stat().st_size}" for path in folder.iterdir() if path.is_file())
         return (self.name, file_hash(self.file) if self.file.is_file() else "", *beside)
 
+    def check(self, watch: Watch, thoroughly: bool = True) -> None:
+        """Refuses what cannot be tracked with, before any other work.
+
+        Args:
+            thoroughly: the model is read as well.
+
+        Raises:
+            InputError: as `key` and `model` do.
+        """
+        self.key()
+        if thoroughly:
+            self.model(watch)
+
     def model(self, watch: Watch) -> FaceModel | None:
         """The model; None for the personal basis.
 

@@ -83,9 +83,9 @@ def measured(video: Path, out: Path, settings: PrepareSettings, watch: Watch) ->
         InputError: the video cannot be used, or `out` holds another video's work.
     """
     media.probe(video)
-    settings.face.key()  # refused now, not after the landmarks
     model = assets.find("face_landmarker.task", watch)
     work = Work(out)
+    settings.face.check(watch, thoroughly=work.key("track") is None)  # refused now, not after minutes of landmarks
     refuse_another(video.name, file_hash(video), work, settings.restart)
     with unmade_on_refusal(out), begun_anew(work, settings.restart):
         sweep(out)

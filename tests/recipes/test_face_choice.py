@@ -17,7 +17,7 @@ def test_the_personal_basis_needs_nothing_and_leaves_keys_as_they_were() -> None
     assert PERSON.model(unwatched) is None
 
 
-def test_a_keys_tells_models_and_files_apart(tmp_path: Path) -> None:
+def test_a_key_tells_models_and_files_apart(tmp_path: Path) -> None:
     file = tmp_path / "generic_model.pkl"
     file.write_bytes(b"one")
     keys = {FaceChoice("ict").key(), FaceChoice("flame").key(), FaceChoice("flame", file).key()}
@@ -35,5 +35,6 @@ def test_what_cannot_be_chosen_is_refused_before_any_work(tmp_path: Path) -> Non
         FaceChoice("bfm", tmp_path / "missing.mat").key()
     with pytest.raises(InputError, match="needs no file"):
         FaceChoice(file=tmp_path).key()
+    FaceChoice("flame").check(unwatched, thoroughly=False)
     with pytest.raises(InputError, match=r"flame\.is\.tue\.mpg\.de"):
-        FaceChoice("flame").model(unwatched)
+        FaceChoice("flame").check(unwatched)
