@@ -29,6 +29,7 @@ _RARE = 1e-4  # share of pixels below which a colour says nothing
 _COLOUR_MOST = 3.0  # log odds that a colour can add
 _ROOM_MOST = 5.0  # log odds that the room's own colour can add
 _PRIOR_MOST = 3.0  # log odds that the usual outline can add
+_DOUBT = 0.5  # log odds for the room beside a neck, where movement is a guess from around
 _UNLIKE_PERSON = 0.3  # a room whose colour speaks for the person more than this (log odds) is a person held still
 _GUESS_PX = 3.0  # a room's colour is guessed from its surroundings about this far
 _NOISE = 12 / 255  # colours this near are the same
@@ -68,9 +69,11 @@ def learn(capture: Capture, track: Track, frames: np.ndarray, heard: Heard = unh
     usual = median_place(places)
     where = np.stack([silhouette_score(place, usual, *pictures.shape[1:3]) for place in places])
     pictures = _alike(pictures, where.max(0) <= -3.9)
+    low = _below(usual, pictures.shape[1])
     still = standing_still(pictures, places, silhouette_score(usual, usual, *pictures.shape[1:3]))
+    still = np.where(still != 0, still - _DOUBT * low, 0.0)  # where nothing was learned, nothing is doubted
     # what moves beside a head may be the room that it uncovers: only below it does movement speak for a person
-    still = np.where(still > 0, still * (0.4 + 0.6 * _below(usual, len(still))), still)
+    still = np.where(still > 0, still * (0.4 + 0.6 * low), still)
     height, width = pictures.shape[1:3]
     unknown = _colour_odds(pictures, where > 3.5, (where < -3.5) & (still < 0) | (still < -2))
     blank = np.zeros((height, width), np.float32)

@@ -29,7 +29,7 @@ from avatar3d.records import Capture, Progress, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, frames_writer, key_of, let_go, load_capture, load_picture, save_picture
 from avatar3d.threads import torch_threads, usable_cores
 
-_VERSION = 2
+_VERSION = 3
 _BLOCK = 96  # frames that one thread works through
 _SIDE = 0.25  # share of each neighbour in time in a frame's log odds
 
