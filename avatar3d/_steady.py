@@ -17,6 +17,7 @@ import scipy.linalg
 POSE = 6
 _TAILS = 4.0  # degrees of freedom of the Student-t prior on accelerations: few = heavy tails
 _LEAST_MOTION = 0.02  # share of the observed second differences that is motion at least
+_STILL = 1e-10  # rad^2 and u^2: what a head that never moves is granted
 _ROUNDS = 3  # of reweighting the prior
 
 
@@ -79,7 +80,7 @@ def _chains(pose: np.ndarray, pull: np.ndarray, path: np.ndarray, runs: Sequence
     observed = np.square(bends).mean(0)
     # white noise of variance n has second differences of variance 6 n
     noise = 6 * np.linalg.inv(pose).diagonal()
-    scale = np.maximum(observed - noise, _LEAST_MOTION * observed) * (_TAILS - 2) / _TAILS
+    scale = np.maximum(observed - noise, _LEAST_MOTION * observed + _STILL) * (_TAILS - 2) / _TAILS
     stiff, basis = scipy.linalg.eigh(pose, np.diag(strength / scale))
     for run in long:
         for _ in range(_ROUNDS):

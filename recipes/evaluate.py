@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import numpy as np
 from torch import Tensor
@@ -30,6 +30,7 @@ from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet, orbit_sheet
 from avatar3d.recipes._text import shown, size_mb
 from avatar3d.records import Capture, Landmarks, Motion, Progress, Sound, Track, Watch, held_out_start, unwatched
+from avatar3d.refine import refine
 from avatar3d.store import AVATAR_SUFFIX, Work, load_capture, load_track, save_picture, write_json
 from avatar3d.threads import torch_threads
 
@@ -37,6 +38,13 @@ _LEAD_IN_S = 5.0  # sound before the held-out part that the voice hears too
 _IN_FLIGHT = 8  # frames drawn ahead of the judging
 _LOOKING = 2  # frames looked at at the same time
 _DIGITS = 4
+TrackedBy = Literal["photometric", "landmarks"]
+_SAYS = {
+    "photometric": "self_tracked: landmarks' motion, refined until the drawn head lies on the held-out pictures; "
+    "the head is frozen. self_landmarks: without that",
+    "landmarks": "self_tracked: landmarks' motion",
+}
+PRODUCTIONS = ("self_tracked", "self_landmarks", "self_audio")
 BASELINES = ("nearest_frame", "mean_image", "warp")
 
 
@@ -48,6 +56,7 @@ class EvalSettings:
     frames: Path | None = None  # a folder for PNG pairs of every held-out frame
     renderer: str = "native"
     baselines: bool = True  # judge the trivial methods too
+    motion: TrackedBy = "photometric"  # how the held-out frames' motion is measured
     seed: int = 0  # of the voice
 
 
@@ -78,8 +87,11 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
 
     Returns:
         JSON values: "capture", "frames", "first_frame", "preset", "device", "seconds", "peak_rss_mb", "avatar_mb",
-        "render_fps", "self_tracked", "self_audio", "baselines", "notes". A production's measures are those of
-        `avatar3d.metrics.Figures`; None is what could not be measured.
+        "motion", "render_fps", "self_tracked", "self_landmarks", "self_audio", "baselines", "notes". A production's
+        measures are those of `avatar3d.metrics.Figures`; None is what could not be measured. "motion" says how the
+        motion of self_tracked was measured ("photometric": `avatar3d.refine` with the trained head, which learns
+        nothing from it); self_landmarks is the tracker's own where that is another. self_audio keeps nothing of the
+        held-out frames but the head's pose, as in self_tracked.
 
     Raises:
         InputError: the work folder is not finished, or there is no avatar.
@@ -100,6 +112,7 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         "first_frame": held_out.start,
         "preset": avatar.about.get("preset"),
         "device": avatar.head.background.device.type,
+        "motion": settings.motion,
         **clock.costs,
         "avatar_mb": size_mb(path),
     }
@@ -122,7 +135,7 @@ def newest_avatar(work: Work) -> Path:
 
 def table(report: Mapping[str, Any]) -> str:
     """The measures of every production side by side."""
-    productions = {name: report[name] for name in ("self_tracked", "self_audio")} | dict(report["baselines"])
+    productions = {name: report[name] for name in PRODUCTIONS} | dict(report["baselines"])
     shown_ones = {name: measures for name, measures in productions.items() if measures}
     rows = [["", *shown_ones]]
     rows += [[name, *(shown(measures[name]) for measures in shown_ones.values())] for name in Figures.names()]
@@ -130,7 +143,7 @@ def table(report: Mapping[str, Any]) -> str:
     lines = ["  ".join([row[0].ljust(widths[0]), *map(str.rjust, row[1:], widths[1:])]).rstrip() for row in rows]
     head = f"{report['capture']}: {report['frames']} held-out frames from {report['first_frame']} on"
     tail = f"{shown(report['render_fps'])} frames/s drawn, avatar {shown(report['avatar_mb'])} MB"
-    return "\n".join([head, "", *lines, "", tail, *report["notes"]])
+    return "\n".join([head, "", *lines, "", _SAYS[report["motion"]], tail, *report["notes"]])
 
 
 def spoken(voice: Speak, sound: Sound, track: Track, start: int, seed: int = 0) -> Motion:
@@ -177,11 +190,17 @@ def _productions(
     settings: EvalSettings,
     watch: Watch,
 ) -> dict[str, Any]:
-    """render_fps, self_tracked, self_audio and baselines; the sheets are written on the way."""
+    """render_fps, self_tracked, self_landmarks, self_audio, baselines; the sheets are written on the way."""
     start, cuts, track = held_out.start, held_out.capture.cuts, held_out.track
     codes = player.head.encode(track.motion, cuts)[start:]
     fps = player.frames_per_second(codes)
-    shown_frames = {"self_tracked": player.frames(codes)}
+    shown_frames = {}
+    if settings.motion == "photometric":
+        shown_frames["self_landmarks"] = player.frames(codes)
+        unseen = range(start, len(track.motion))
+        track = refine(player.head, held_out.capture, track, player.draw, unseen, watch=watch)
+        codes = player.head.encode(track.motion, cuts)[start:]
+    shown_frames["self_tracked"] = player.frames(codes)
     if avatar.voice is not None and held_out.capture.sound is not None:
         motion = spoken(avatar.voice, held_out.capture.sound, track, start, settings.seed)
         shown_frames["self_audio"] = player.frames(player.head.encode(motion, cuts)[start:])
@@ -193,8 +212,7 @@ def _productions(
     measures = {name: _json(verdict) for name, verdict in verdicts.items()}
     return {
         "render_fps": round(fps, 1),
-        "self_tracked": measures["self_tracked"],
-        "self_audio": measures.get("self_audio"),
+        **{name: measures.get(name) for name in PRODUCTIONS},
         "baselines": {name: measures.get(name) for name in BASELINES} if settings.baselines else {},
     }
 

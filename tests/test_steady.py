@@ -72,6 +72,11 @@ def test_gaps_part_the_runs(quadratic: Quadratic) -> None:
     assert not apart[12:14].any()
 
 
+def test_a_head_that_never_moves_stays_still() -> None:
+    still = Quadratic(np.eye(DIMENSIONS), np.zeros((FRAMES, DIMENSIONS)), np.ones(DIMENSIONS), np.zeros((FRAMES, 1)))
+    assert not still.steady(np.zeros((FRAMES, POSE)), RUNS, 5.0).any()
+
+
 def test_second_differences_transposed_is_their_transpose() -> None:
     rng = np.random.default_rng(0)
     x, y = rng.normal(size=(9, 2)), rng.normal(size=(7, 2))

@@ -245,6 +245,9 @@ class Eval(Verb):
     """Write made and true held-out frames there as pairs of PNG files."""
     no_baselines: bool = False
     """Leave out the trivial methods that the avatar is compared with."""
+    motion: Literal["photometric", "landmarks"] = "photometric"
+    """How the unseen frames' motion is measured: by landmarks alone, or refined until the drawn head, which learns
+    nothing from it, lies on the picture; then the landmarks' figures are shown beside."""
     seed: int = 0
     """Decides what the voice leaves to chance."""
 
@@ -252,7 +255,9 @@ class Eval(Verb):
         from avatar3d.recipes import evaluate
         from avatar3d.store import Work
 
-        settings = evaluate.EvalSettings(self.avatar, self.frames, baselines=not self.no_baselines, seed=self.seed)
+        settings = evaluate.EvalSettings(
+            self.avatar, self.frames, baselines=not self.no_baselines, motion=self.motion, seed=self.seed
+        )
         figures = evaluate.evaluate(Work(self.work), settings, out.watch)
         out.say(evaluate.table(figures))
         return figures

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Self
 
@@ -23,7 +24,7 @@ from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet, orbited
 from avatar3d.recipes.evaluate import EvalSettings, evaluate, newest_avatar, spoken, table
 from avatar3d.records import Camera, Capture, Gaussians, Image, Landmarks, Motion, Sound, Track, held_out_start
-from avatar3d.store import Work, frames_writer, load_picture, save_capture, save_track
+from avatar3d.store import Work, frames_writer, load_picture, load_track, save_capture, save_track
 
 FRAMES, SIDE, CODES = 110, 48, 3
 START = held_out_start(FRAMES)
@@ -162,8 +163,8 @@ def avatar(monkeypatch: pytest.MonkeyPatch) -> Avatar:
 
 @pytest.mark.usefixtures("avatar")
 def test_a_head_that_draws_the_truth_is_perfect_and_the_rest_is_not(work: Work) -> None:
-    told: list[float] = []
-    report = evaluate(work, EvalSettings(), lambda progress: told.append(progress.done))
+    told: dict[str, list[float]] = {}
+    report = evaluate(work, EvalSettings(), lambda one: told.setdefault(one.stage, []).append(one.done))
     assert report["frames"] == FRAMES - START and report["first_frame"] == START
     assert (report["capture"], report["preset"], report["device"]) == ("capture", "quick", "cpu")
     tracked, audio = report["self_tracked"], report["self_audio"]
@@ -172,7 +173,8 @@ def test_a_head_that_draws_the_truth_is_perfect_and_the_rest_is_not(work: Work) 
     assert audio["psnr_full"] < 40 and audio["aperture_gain"] == pytest.approx(0.5, abs=0.02)
     assert report["baselines"]["mean_image"]["psnr_full"] < 40
     assert tracked["lpips_head"] is None and any("LPIPS" in note for note in report["notes"])
-    assert told[-1] == 1.0 and told == sorted(told)
+    assert list(told) == ["refine", "eval"]
+    assert all(done[-1] == 1.0 and done == sorted(done) for done in told.values())
     assert report["render_fps"] > 0 and report["seconds"]["eval"] > 0 and report["peak_rss_mb"] > 0
 
 
@@ -193,12 +195,28 @@ def test_what_is_written_can_be_read_back(work: Work, tmp_path: Path) -> None:
 
 
 def test_the_head_is_given_cuts_and_the_whole_motion(work: Work, avatar: Avatar) -> None:
-    evaluate(work, EvalSettings(baselines=False))
+    evaluate(work, EvalSettings(baselines=False, motion="landmarks"))
     assert isinstance(avatar.head, PatternHead)
     tracked, said = avatar.head.asked
     assert tracked[1] == said[1] == (30,) and len(tracked[0]) == len(said[0]) == FRAMES
     np.testing.assert_array_equal(said[0].head, motion().head)
     np.testing.assert_allclose(said[0].blink[START:], 0.25)
+
+
+@pytest.mark.usefixtures("avatar")
+def test_motion_is_refined_on_the_pictures_and_both_are_named(work: Work) -> None:
+    track = load_track(work)
+    wrong = track.motion.expression.copy()
+    wrong[START:, 0] += 0.2
+    save_track(work, replace(track, motion=replace(track.motion, expression=wrong)))
+    report = evaluate(work, EvalSettings(baselines=False))
+    assert report["motion"] == "photometric"
+    assert report["self_tracked"]["psnr_full"] > report["self_landmarks"]["psnr_full"] + 6
+    assert "self_landmarks" in table(report) and "the head is frozen" in table(report)
+    plain = evaluate(work, EvalSettings(baselines=False, motion="landmarks"))
+    assert plain["motion"] == "landmarks" and plain["self_landmarks"] is None
+    assert plain["self_tracked"] == report["self_landmarks"]
+    assert "self_landmarks" not in table(plain)
 
 
 def test_without_a_voice_or_baselines_their_places_stay_empty(
