@@ -16,7 +16,8 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import Lpips, gradient_loss
-from avatar3d.records import Capture, Progress, Track, Watch, unwatched
+from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
+from avatar3d.refine import refine
 from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
@@ -39,6 +40,7 @@ class TrainSettings:
     perceptual: float = 0.2  # weight of the perceptual term
     alpha: float = 0.2  # weight of the difference between alpha and the person's mask
     renderer: str = "native"
+    retrack_frames: int = 0  # a capture of up to so many frames to train on has its motion refined half-way
     seed: int = 0
     fit: LinearFitSettings = field(default_factory=LinearFitSettings)
 
@@ -47,7 +49,8 @@ class TrainSettings:
 PRESETS: Mapping[str, TrainSettings] = {
     "quick": TrainSettings(60.0, counts=Counts(6000, 7000, 800, 3000)),
     "standard": TrainSettings(220.0),
-    "quality": TrainSettings(450.0, counts=Counts(8000, 11000, 1000, 4000)),
+    # refining takes some 40 s per 1,500 frames, of which the shorter trainings would make better use
+    "quality": TrainSettings(450.0, counts=Counts(8000, 11000, 1000, 4000), retrack_frames=2000),
 }
 
 
@@ -119,7 +122,13 @@ def _task(capture: Capture, track: Track, settings: TrainSettings, watch: Watch)
     large = track.camera.height >= _LARGE_PX
     how = replace(settings.fit, coarse_until=_COARSE_UNTIL) if large else settings.fit
     perceptual, name = perceptual_term()
-    return LinearFit(head, capture, track, choose("avatar3d.render", settings.renderer)(), how, perceptual), name
+    draw = choose("avatar3d.render", settings.renderer)()
+
+    def retrack(trained: LinearHead) -> Motion:
+        return refine(trained, capture, track, draw, range(track.fitted_frames), watch=watch).motion
+
+    again = retrack if track.fitted_frames <= settings.retrack_frames else None
+    return LinearFit(head, capture, track, draw, how, perceptual, again), name
 
 
 def perceptual_term() -> tuple[Perceptual, str]:

@@ -18,14 +18,15 @@ from torch import Tensor
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._pose_rows import PoseRows
 from avatar3d.avatar._turned import turned
-from avatar3d.avatar.linear import PER_GAUSSIAN, LinearHead
+from avatar3d.avatar.linear import PER_GAUSSIAN, POSE, LinearHead
 from avatar3d.contracts import Draw
 from avatar3d.density import copy_moments, plan_relocation, relocate
 from avatar3d.ops.blend import adam_low_rank, blend
 from avatar3d.ops.picture import picture_loss
-from avatar3d.records import Camera, Capture, Image, Stage, Track
+from avatar3d.records import Camera, Capture, Image, Motion, Stage, Track
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures [3,h,w] 0..1, drawn and real -> scalar
+Retrack = Callable[[LinearHead], Motion]  # a better motion of the capture, found with a half-trained head
 
 # Adam's learning rates at the start; lengths in u
 _RATES = {
@@ -63,6 +64,7 @@ class LinearFitSettings:
     patch_px: int = 96  # of the perceptual term
     patch_every: int = 2  # steps
     refine_from: float = 0.05  # fraction of the budget at which corrections of the poses begin
+    retrack_at: float = 0.4  # fraction of the budget at which the motion is measured again, where there is a way to
 
 
 class LinearFit:
@@ -76,14 +78,13 @@ class LinearFit:
         draw: Draw,
         settings: LinearFitSettings | None = None,
         perceptual: Perceptual | None = None,
+        retrack: Retrack | None = None,
     ) -> None:
-        self.head, self.draw, self.perceptual = head, draw, perceptual
+        self.head, self.draw, self.perceptual, self.retrack = head, draw, perceptual, retrack
         self.settings = settings or LinearFitSettings()
         self.frames = Frames(capture, track)
-        with torch.no_grad():
-            encoded = head.encode(track.motion, capture.cuts)
-        self.codes, self.poses = encoded[:, : head.codes], encoded[:, head.codes : head.codes + 7]
-        self.features = head.body_features(track.motion, capture.cuts)
+        self.cuts = capture.cuts
+        self.codes, self.poses, self.features = self._driven(track.motion)
         self.corrections = PoseRows(len(self.codes), capture.cuts)
         self.chances = rarity(track, self.frames.usable)
         self.units = torch.tensor(_TABLE_UNITS)
@@ -100,6 +101,7 @@ class LinearFit:
         self.demand = torch.zeros(len(head))
         self.unseen = torch.zeros(len(head), dtype=torch.bool)
         self._relocations = 0
+        self._retracked = False
 
     # what fit asks for
 
@@ -140,13 +142,18 @@ class LinearFit:
         if due <= progress < self.settings.relocate_until:
             self._relocations += 1
             self._relocate(optimiser)
+        if self.retrack is not None and not self._retracked and progress >= self.settings.retrack_at:
+            self._retracked = True
+            self.codes, self.poses, self.features = self._driven(self.retrack(self.trained()))
+            self.corrections.forget_heads()
 
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
         kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
         kept |= {f"tables/{name}": tensor for name, tensor in self.moments.items()}
         return kept | {
-            "counts": torch.tensor([self._relocations, self._updates]),
+            "counts": torch.tensor([self._relocations, self._updates, self._retracked]),
+            "motion": torch.cat([self.codes, self.poses, self.features], 1),
             "group": self.head.parts["group"],
             "demand": self.demand,
             "unseen": self.unseen,
@@ -162,7 +169,10 @@ class LinearFit:
         self.unseen.copy_(tensors["unseen"])
         for name, tensor in self.moments.items():
             tensor.copy_(tensors[f"tables/{name}"])
-        self._relocations, self._updates = tensors["counts"].tolist()
+        self._relocations, self._updates, retracked = tensors["counts"].tolist()
+        self._retracked = bool(retracked)
+        widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
+        self.codes, self.poses, self.features = tensors["motion"].split(widths, 1)
 
     @torch.no_grad()
     def pictures(self) -> dict[str, Tensor]:
@@ -223,6 +233,12 @@ class LinearFit:
         return self.learned["body_map"].detach() + torch.linalg.solve(gram, X.T @ Y)
 
     # pieces of a step
+
+    @torch.no_grad()
+    def _driven(self, motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes [T,K], world_from_head [T,7] and what the body's pose is predicted from [T,19]."""
+        codes, poses, _ = self.head.encode(motion, self.cuts).split([self.head.codes, POSE, POSE], 1)
+        return codes, poses, self.head.body_features(motion, self.cuts)
 
     def _camera(self, level: int) -> Camera:
         whole, shrink = self.head.camera, 2**level

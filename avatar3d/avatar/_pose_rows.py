@@ -54,6 +54,11 @@ class PoseRows:
             body = values[:, 6:]
             body[i] += _NEIGHBOUR_PULL * ((body[i - 1] + body[i + 1]) / 2 - body[i])
 
+    def forget_heads(self) -> None:
+        """Takes back the corrections of the head: its poses have been measured anew."""
+        for state in (self.values, self.first, self.second):
+            state[:, :6] = 0
+
     def snapshot(self) -> dict[str, Tensor]:
         return {"values": self.values, "first": self.first, "second": self.second, "visits": self.visits}
 

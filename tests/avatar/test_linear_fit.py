@@ -16,6 +16,7 @@ from avatar3d.avatar.linear import LinearHead
 from avatar3d.density import Relocation
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import gradient_loss
+from avatar3d.records import Motion
 from avatar3d.render.native import Native
 
 STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture": 1.0, "perceptual": 0.1})]
@@ -99,6 +100,42 @@ def test_a_resumed_run_takes_the_steps_it_would_have_taken(made_up: MadeUp, tmp_
     expected = whole.snapshot()
     for name, tensor in second.snapshot().items():
         assert torch.allclose(tensor.float(), expected[name].float(), atol=1e-5), name
+
+
+def _turned(made_up: MadeUp) -> Motion:
+    head = made_up.track.motion.head.copy()
+    head[:, 4] += 0.02
+    return replace(made_up.track.motion, head=head)
+
+
+def test_a_motion_measured_again_half_way_is_followed_and_kept_by_a_resumed_run(
+    made_up: MadeUp, tmp_path: Path
+) -> None:
+    asked: list[int] = []
+
+    def once(head: LinearHead) -> Motion:
+        asked.append(len(head))
+        return _turned(made_up)
+
+    def never(_: LinearHead) -> Motion:
+        raise AssertionError("measured twice")
+
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    first = _task(made_up)
+    first.retrack = once
+    for report in fit(first, STAGES, Budget(steps=20), reviews=0, checkpoint=checkpoint):
+        if report.step == 8:
+            assert not asked
+        if report.step == 9:  # the first step from 0.4 on
+            assert torch.equal(first.poses, torch.from_numpy(_turned(made_up).head))
+            assert not first.corrections.values[:, :6].any()
+        if report.step == 12:
+            break
+    second = _task(made_up)
+    second.retrack = never
+    _run(second, 20, checkpoint=checkpoint)
+    assert len(asked) == 1
+    assert torch.equal(second.poses, torch.from_numpy(_turned(made_up).head))
 
 
 def test_the_same_seed_repeats_and_another_does_not(made_up: MadeUp) -> None:
