@@ -128,6 +128,9 @@ class Motion:
         return Motion(self.expression[rows], self.blink[rows], self.gaze[rows], self.head[rows], self.fps, self.basis)
 
 
+FAULTS = ("", "no face found", "another face", "face covered", "blurred", "picture repeated")
+
+
 @dataclass(frozen=True)
 class Track:
     """A person's rig and its motion through one capture."""
@@ -142,6 +145,7 @@ class Track:
     focal_observable: bool  # False: the head turned too little to measure the focal length, a usual one was taken
     arkit_map: np.ndarray  # [53,K] float32: expression = [52 scores, 1] @ arkit_map
     face_model: str = "personal"  # what the basis was made from: the person's own movement, or a face model's name
+    fault: np.ndarray | None = None  # [T] uint8 positions in FAULTS: what is wrong with a frame; None: nobody looked
 
 
 @dataclass(frozen=True)

@@ -9,12 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.data_prep._rig_fit import EVERYWHERE, OUTLIER, Fit, frame_errors
+from avatar3d.data_prep._rig_fit import EVERYWHERE, Fit
 from avatar3d.data_prep._sight import Sight
-from avatar3d.data_prep._smooth import bridged, bridged_poses, measure_steadiness, shots, smoothing_step
+from avatar3d.data_prep._smooth import bridged, bridged_poses, measure_steadiness, smoothing_step
 from avatar3d.data_prep._solver import Poses, pose_normals, refine_poses, reprojection, starting_poses
+from avatar3d.data_prep._trust import SUSPECT, Doubt, Standing, landmark_weights, standing, strangers
 
-_JUMP_U = 1.0  # a head does not leave its neighbours' median by 10 cm for an instant
+_TURNS = 6  # of weighing landmarks and posing the face with them
 
 
 @dataclass(frozen=True)
@@ -23,7 +24,8 @@ class Posed:
 
     poses: Poses
     codes: Tensor  # [T,K]
-    usable: np.ndarray  # [T] bool; the others are bridged
+    usable: np.ndarray  # [T] bool; the others are bridged, or as good as their few landmarks allow
+    fault: np.ndarray  # [T] uint8, positions in FAULTS
 
 
 def pose_frames(
@@ -36,6 +38,9 @@ def pose_frames(
 ) -> Posed:
     """Poses and codes of all frames, smoothed within shots.
 
+    Frames whose landmarks lie far from the rig are posed again with each landmark weighed by how well it agrees with
+    the others: a hand over the mouth does not turn the head.
+
     Args:
         sight: the landmarks of the face [T,V].
         training: [T] bool, the frames that say what is usual.
@@ -45,35 +50,57 @@ def pose_frames(
     """
     found = sight.found if given is None else sight.found & given[1]
     poses, codes = _solve_apart(fit, sight, found, given and given[0])
-    errors = residuals(fit, sight, poses, codes, found)
-    usable = found & (errors < OUTLIER * np.median(errors[found & training]))
+    error = residuals(fit, sight, poses, codes, found)
+    usual = float(np.median(error[found & training]))
+    doubted = np.flatnonzero(found & (error > SUSPECT * usual))
+    poses, codes, doubt, noise = _weighed(fit, sight, poses, codes, doubted, usual, given is not None)
+    worth = np.where(found, error, np.inf)
+    worth[doubted] = noise
+    moved = np.zeros(len(sight), bool)
+    if given is None:
+        moved = strangers(poses.translation[:, :2].numpy(), found & (worth < SUSPECT * usual), cuts)
+    stand = standing(sight, found, error, worth, usual, moved)
+    posed = Posed(
+        bridged_poses(poses, stand.seen, cuts),
+        torch.from_numpy(bridged(codes.numpy(), stand.seen, cuts)),
+        stand.usable,
+        stand.fault,
+    )
     if given is not None:
-        return Posed(bridged_poses(poses, usable, cuts), torch.from_numpy(bridged(codes.numpy(), usable, cuts)), usable)
-    usable &= ~_jumps(poses.translation.numpy(), usable, cuts)
-    return _smoothed(fit, sight, Posed(poses, codes, usable), training, cuts, smoothing)
+        return posed
+    return _smoothed(fit, sight, posed, stand, doubt, training, cuts, smoothing)
 
 
 def _smoothed(
-    fit: Fit, sight: Sight, posed: Posed, training: np.ndarray, cuts: tuple[int, ...], smoothing: float
+    fit: Fit,
+    sight: Sight,
+    posed: Posed,
+    stand: Standing,
+    doubt: Doubt,
+    training: np.ndarray,
+    cuts: tuple[int, ...],
+    smoothing: float,
 ) -> Posed:
-    usable, poses = posed.usable, posed.poses
-    codes = torch.from_numpy(bridged(posed.codes.numpy(), usable, cuts))
-    steadiness = measure_steadiness(poses, _normals(fit, sight, poses, codes)[0], usable & training, cuts)
-    poses = bridged_poses(poses, usable, cuts)
+    poses, codes, seen = posed.poses, posed.codes, stand.seen
+    matrix, _ = _normals(fit, sight, poses, codes, doubt)
+    steadiness = measure_steadiness(poses, matrix, stand.usable & training, cuts)
     for _ in range(3):
         for _ in range(2):
-            matrix, vector = _normals(fit, sight, poses, codes)
-            poses = smoothing_step(poses, matrix, vector, usable, cuts, steadiness, smoothing)
-        codes = _codes(fit, sight, poses, codes, usable)
-    return Posed(poses, torch.from_numpy(bridged(codes.numpy(), usable, cuts)), usable)
+            matrix, vector = _normals(fit, sight, poses, codes, doubt)
+            poses = smoothing_step(poses, matrix, vector, seen, cuts, steadiness, smoothing)
+        codes = _codes(fit, sight, poses, codes, seen, doubt)
+    codes = torch.from_numpy(bridged(codes.numpy(), seen, cuts))
+    return Posed(poses, codes, posed.usable, posed.fault)
 
 
 def residuals(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, found: np.ndarray) -> np.ndarray:
     """[T] root mean square reprojection error, u; infinite where no face was found."""
-    parts = [
-        frame_errors(reprojection(sight[rows], fit.rig, codes[rows], poses[rows], fit.focal)) for rows in sight.blocks()
-    ]
+    parts = [_distances(fit, sight[rows], poses[rows], codes[rows]).square().mean(1).sqrt() for rows in sight.blocks()]
     return np.where(found, torch.cat(parts).numpy(), np.inf)
+
+
+def _distances(fit: Fit, seen: Tensor, poses: Poses, codes: Tensor) -> Tensor:
+    return reprojection(seen, fit.rig, codes, poses, fit.focal).norm(dim=-1)
 
 
 def _solve_apart(fit: Fit, sight: Sight, found: np.ndarray, given: Poses | None) -> tuple[Poses, Tensor]:
@@ -101,29 +128,45 @@ def _solve_block(fit: Fit, seen: Tensor) -> tuple[Poses, Tensor]:
     return poses, codes
 
 
-def _normals(fit: Fit, sight: Sight, poses: Poses, codes: Tensor) -> tuple[Tensor, Tensor]:
-    weights = fit.scene.bone + EVERYWHERE
-    parts = [
-        pose_normals(sight[rows], fit.rig, codes[rows], poses[rows], fit.focal, weights) for rows in sight.blocks()
-    ]
+def _weighed(
+    fit: Fit, sight: Sight, poses: Poses, codes: Tensor, doubted: np.ndarray, usual: float, keep: bool
+) -> tuple[Poses, Tensor, Doubt, np.ndarray]:
+    """Doubted frames solved anew with their landmarks weighed; with them the weights and the noise [R] u of each.
+
+    Args:
+        keep: the poses are known and stay.
+    """
+    rotation, translation, codes = poses.rotation.clone(), poses.translation.clone(), codes.clone()
+    weights, noises = [torch.zeros(0, len(fit.scene.bone), dtype=torch.float64)], [np.zeros(0)]
+    for block in np.array_split(doubted, len(doubted) // 512 + 1):
+        at, seen = torch.from_numpy(block), sight[block]
+        pose, code = poses[at], codes[at]
+        for _ in range(_TURNS if len(block) else 0):
+            trust, noise = landmark_weights(_distances(fit, seen, pose, code), usual)
+            trust = trust * (SUSPECT * usual / noise[:, None]).square().clamp_max(1)
+            if not keep:
+                pose = refine_poses(seen, fit.rig, code, pose, fit.focal, (fit.scene.bone + EVERYWHERE) * trust, 2)
+            code = fit.codes(seen, pose, trust)
+        if len(block):
+            rotation[at], translation[at], codes[at] = pose.rotation, pose.translation, code
+            weights.append(trust)
+            noises.append(noise.numpy())
+    return Poses(rotation, translation), codes, Doubt(doubted, torch.cat(weights)), np.concatenate(noises)
+
+
+def _normals(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, doubt: Doubt) -> tuple[Tensor, Tensor]:
+    parts = []
+    for rows in sight.blocks():
+        weights = (fit.scene.bone + EVERYWHERE) * doubt.within(np.arange(rows.start, rows.stop), len(fit.scene.bone))
+        parts.append(pose_normals(sight[rows], fit.rig, codes[rows], poses[rows], fit.focal, weights))
     return torch.cat([matrix for matrix, _ in parts]), torch.cat([vector for _, vector in parts])
 
 
-def _codes(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, usable: np.ndarray) -> Tensor:
-    """Codes with the usable rows read anew."""
+def _codes(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, seen: np.ndarray, doubt: Doubt) -> Tensor:
+    """Codes with the rows that are seen read anew."""
     codes = codes.clone()
     for rows in sight.blocks():
-        there = np.flatnonzero(usable[rows]) + rows.start
-        codes[there] = fit.codes(sight[there], poses[torch.from_numpy(there)])
+        there = np.flatnonzero(seen[rows]) + rows.start
+        trust = doubt.within(there, len(fit.scene.bone))
+        codes[there] = fit.codes(sight[there], poses[torch.from_numpy(there)], trust)
     return codes
-
-
-def _jumps(translation: np.ndarray, usable: np.ndarray, cuts: tuple[int, ...], reach: int = 3) -> np.ndarray:
-    """[T] frames whose head is suddenly elsewhere in the picture: another face was taken for this one."""
-    jumps = np.zeros(len(usable), bool)
-    for shot in shots(len(usable), cuts):
-        rows = np.arange(shot.start, shot.stop)[usable[shot]]
-        for at, row in enumerate(rows):
-            near = translation[rows[max(0, at - reach) : at + reach + 1], :2]
-            jumps[row] = np.linalg.norm(translation[row, :2] - np.median(near, axis=0)) > _JUMP_U
-    return jumps

@@ -19,11 +19,14 @@ from avatar3d.data_prep._solver import (
     reprojection,
     solve_codes,
     solve_rig,
+    starting_poses,
     whitened,
 )
 from avatar3d.face.groups import LEFT_EYE, LIPS, RIGHT_EYE
 
 OUTLIER = 5.0  # times the median residual: this is not the face
+_STRANGE = 4.0  # times the median of what the basis leaves over: frames that may not shape it
+_RANKS = (0, 1, 2, 4, 8)  # of the growing basis that outliers are told by
 EVERYWHERE = 0.2  # added to the rigid weights once the expression is known
 CODE_RIDGE = 2.5e-5
 _SWEEPS = 12  # of the alternation between rig and codes
@@ -42,9 +45,11 @@ class Fit:
     weights: Tensor  # [V] what counts when a frame's codes are read
     prior: CodePrior | None = None  # of a face model's codes; None: those of a personal basis
 
-    def codes(self, seen: Tensor, poses: Poses) -> Tensor:
-        """The codes [T,K] that fit each frame best."""
+    def codes(self, seen: Tensor, poses: Poses, trust: Tensor | None = None) -> Tensor:
+        """The codes [T,K] that fit each frame best; `trust` [T,V] 0..1 says what each landmark is worth."""
         normals = PointNormals.of(seen, poses, self.focal)
+        if trust is not None:
+            normals = normals.weighed(trust)
         if self.prior is None:
             return solve_codes(normals, self.rig, self.weights, CODE_RIDGE)
         return solve_bounded(normals, self.rig, self.weights, self.prior)
@@ -73,6 +78,42 @@ def fit_rig(scene: Scene, seen: Tensor, focal: float, components: int, given: Po
             poses = refine_poses(seen, rig, codes, poses, focal, scene.bone + EVERYWHERE, 2)
             normals = PointNormals.of(seen, poses, focal)
     return rig
+
+
+def agreeing(scene: Scene, seen: Tensor, focal: float, components: int) -> Tensor:
+    """[T] bool, the frames that show one and the same face, bare: those that a rig may be learned from.
+
+    A few frames of garbage, of somebody else or of a hand would otherwise become expressions of their own. First go
+    those that the canonical face does not fit at all. Then a basis grows from nothing, and each frame counts in it as
+    it agrees with it (iteratively reweighted principal components): what most frames do is explained first, and what
+    is then still far off is none of it.
+    """
+    none = seen.new_zeros(len(seen), 0)
+    canonical = Rig.rigid(scene.canonical)
+    poses = starting_poses(seen, focal, scene.face_width)
+    poses = refine_poses(seen, canonical, none, poses, focal, scene.bone, 4)
+    errors = frame_errors(reprojection(seen, canonical, none, poses, focal))
+    good = errors < 0.5 * OUTLIER * errors.median()
+    rows = good.nonzero()[:, 0]
+    shape = Rig.rigid(mean_shape(scene, seen[rows], poses[rows], focal))
+    poses = refine_poses(seen[rows], shape, none[rows], poses[rows], focal, scene.bone, 3)
+    good[rows] = _of_one_kind(_movement(seen[rows], shape.neutral, poses, focal), components)
+    return good
+
+
+def _of_one_kind(movement: Tensor, components: int) -> Tensor:
+    """[T] bool, rows of movement [T,M] that a few directions common to most of them explain."""
+    probe = torch.randn(movement.shape[1], components, dtype=movement.dtype, generator=torch.Generator().manual_seed(0))
+    weights = movement.new_ones(len(movement), 1)
+    for rank in [rank for rank in _RANKS if rank < components] + 2 * [components]:
+        centred = movement - (weights * movement).sum(0) / weights.sum()
+        directions = probe[:, :rank]
+        for _ in range(4 if rank else 0):
+            directions = torch.linalg.qr(centred.T @ (weights * (centred @ directions)))[0]
+        errors = (centred - (centred @ directions) @ directions.T).square().mean(1).sqrt()
+        times = errors / errors.median()
+        weights = torch.where(times < _STRANGE, 1 / (1 + (times / 2).square()).square(), 0.0)[:, None]
+    return times < _STRANGE
 
 
 def code_weights(scene: Scene) -> Tensor:

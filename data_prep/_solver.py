@@ -77,15 +77,16 @@ def starting_poses(seen: Tensor, focal: float, face_width: float) -> Poses:
 def pose_normals(
     seen: Tensor, rig: Rig, codes: Tensor, poses: Poses, focal: float, weights: Tensor
 ) -> tuple[Tensor, Tensor]:
-    """Gauss-Newton normal equations of every frame's pose: ([T,6,6], [T,6]), robust, per vertex weights [V]."""
-    used = weights > 0
-    rig, seen, weights = Rig(rig.neutral[used], rig.basis[used]), seen[:, used], weights[used]
+    """Normal equations ([T,6,6], [T,6]) of Gauss-Newton on every pose, robust; weights of vertices [V] or [T,V]."""
+    used = weights.reshape(-1, weights.shape[-1]).amax(0) > 0
+    rig, seen = Rig(rig.neutral[used], rig.basis[used]), seen[:, used]
+    weights = weights[..., used].expand(len(seen), -1)
     matrices, vectors = [], []
     for rows in _chunks(len(seen)):
         arm = poses.rotation[rows] @ rig.vertices(codes[rows]).transpose(1, 2)  # [T,3,V]
         jacobian, picture = _pose_jacobian(arm, poses.translation[rows], focal)
         residual = picture - seen[rows].transpose(1, 2)  # [T,2,V]
-        weight = weights / (1 + residual.square().sum(1) / ROBUST_U**2)
+        weight = weights[rows] / (1 + residual.square().sum(1) / ROBUST_U**2)
         weighted = jacobian * weight[:, None, None]
         matrices.append((weighted @ jacobian.transpose(2, 3)).sum(1))
         vectors.append(-(weighted @ residual[..., None]).sum(1)[..., 0])
@@ -150,8 +151,9 @@ class PointNormals:
         sums = terms @ per_frame
         return PointNormals(sums[..., :6].contiguous(), sums[..., 6:].contiguous())
 
-    def __getitem__(self, rows: Tensor) -> PointNormals:
-        return PointNormals(self.matrix[rows], self.vector[rows])
+    def weighed(self, weights: Tensor) -> PointNormals:
+        """Every point's equations times its weight [T,V]."""
+        return PointNormals(self.matrix * weights[..., None], self.vector * weights[..., None])
 
 
 def solve_rig(normals: PointNormals, codes: Tensor, centre: Tensor, pull: float, stiffness: Tensor) -> Rig:

@@ -10,12 +10,12 @@ from typing import Any
 import numpy as np
 import torch
 
+from avatar3d.data_prep._trust import BRIDGED_CONFIDENCE
 from avatar3d.face.groups import LEFT_LID_RATIO, LIPS, RIGHT_LID_RATIO
 from avatar3d.face.rig import rig_vertices
 from avatar3d.geometry import apply_pose, matrix_from_quat, project, quat_multiply, rotvec_from_quat
-from avatar3d.records import Track
+from avatar3d.records import FAULTS, Track
 
-BRIDGED_CONFIDENCE = 0.1  # of a frame without a usable face between frames with one; a usable one has at least 0.25
 _DOUBTFUL = 0.5  # confidence of a frame whose residual is 3.5 times the usual one
 # forehead, nose bridge and tip, between the brows, cheekbones: skin on bone, well inside the outline
 STEADY = (10, 151, 9, 8, 168, 6, 197, 195, 5, 4, 117, 346, 118, 347, 50, 280)
@@ -126,12 +126,13 @@ def _turns(track: Track) -> dict[str, list[float]]:
 def _bad_frames(track: Track) -> Iterator[tuple[int, str]]:
     for frame in np.flatnonzero(track.confidence < _DOUBTFUL):
         confidence, found = track.confidence[frame], track.landmarks.found[frame]
-        if not found:
-            yield int(frame), "no face found" + (", bridged" if confidence > 0 else "")
-        elif confidence <= np.float32(BRIDGED_CONFIDENCE):
-            yield int(frame), "landmarks are not this face's" + (", bridged" if confidence > 0 else "")
-        else:
-            yield int(frame), f"landmarks fit badly (confidence {confidence:.2f})"
+        word = FAULTS[track.fault[frame]] if track.fault is not None else ""
+        reason = word or ("landmarks fit badly" if found else FAULTS[1])
+        if 0 < confidence <= np.float32(BRIDGED_CONFIDENCE):
+            reason += ", bridged"
+        elif confidence > 0:
+            reason += f" (confidence {confidence:.2f})"
+        yield int(frame), reason
 
 
 def _root(squares: np.ndarray) -> float | None:

@@ -14,15 +14,16 @@ import torch
 from torch import Tensor
 
 from avatar3d.data_prep._eyes import blink_of, frontal, lid_gaps, raw_gaze
-from avatar3d.data_prep._focal import Scene, find_focal
+from avatar3d.data_prep._focal import USUAL, Scene, find_focal
 from avatar3d.data_prep._frames import Posed, pose_frames, residuals
 from avatar3d.data_prep._known import checked, in_head_space
 from avatar3d.data_prep._morphable import fit_model, named_map, principal
-from avatar3d.data_prep._rig_fit import Fit, code_weights, fit_rig
+from avatar3d.data_prep._rig_fit import Fit, agreeing, code_weights, fit_rig
 from avatar3d.data_prep._sight import Sight, spread
-from avatar3d.data_prep._smooth import bridged, gap_lengths
+from avatar3d.data_prep._smooth import bridged
 from avatar3d.data_prep._solver import Poses, Rig, similarity, whitened
-from avatar3d.data_prep.quality import BRIDGED_CONFIDENCE, picture_of, track_quality
+from avatar3d.data_prep._trust import confidence_of
+from avatar3d.data_prep.quality import picture_of, track_quality
 from avatar3d.errors import InputError
 from avatar3d.face.arkit import SCORES
 from avatar3d.face.canonical import CanonicalFace
@@ -124,7 +125,7 @@ def _track(
     rig, poses, codes, named = _settled(fit, posed, say, settings, model)
     fit = replace(fit, rig=rig)
     residual = residuals(fit, view.sight.face(), poses, codes, view.sight.found)
-    confidence = _confidence(residual, posed.usable, training, cuts, settings.longest_bridge)
+    confidence = confidence_of(residual, posed.usable, training, cuts, settings.longest_bridge)
     blink, gaze = _eyes(fit, view.sight, poses, posed.usable, training, cuts)
     motion = Motion(
         expression=codes.numpy().astype(np.float32),
@@ -146,6 +147,7 @@ def _track(
         focal_observable=view.observable,
         arkit_map=_arkit_map(landmarks.scores, codes.numpy(), say, named).astype(np.float32),
         face_model="personal" if model is None else model.name,
+        fault=posed.fault,
     )
 
 
@@ -187,6 +189,8 @@ def _look(
         to_ours = in_head_space(scene, sight.face()[some], theirs[torch.from_numpy(some)], focal)
         return _View(sight, scene, chosen, known.K.float(), True, (to_ours.of_poses(theirs), there))
     chosen = _chosen(sight.found & training, settings)
+    usual = (settings.focal_ratio or USUAL) * scene.width
+    chosen = chosen[agreeing(scene, sight.face()[chosen], usual, settings.components).numpy()]
     ratio, observable = settings.focal_ratio, True
     if ratio is None:
         ratio, observable = find_focal(scene, sight.face()[chosen])
@@ -241,16 +245,6 @@ def _canonicalised(rig: Rig, codes: Tensor, training: np.ndarray) -> tuple[Rig, 
     opening = (white_rig.basis[list(upper), 1] - white_rig.basis[list(lower), 1]).sum(0)
     signs = torch.where(opening < 0, -1.0, 1.0).to(codes.dtype)
     return Rig(white_rig.neutral, white_rig.basis * signs), (codes - centre) @ change * signs
-
-
-def _confidence(
-    residual: np.ndarray, usable: np.ndarray, training: np.ndarray, cuts: tuple[int, ...], longest_bridge: int
-) -> np.ndarray:
-    """[T] 1 for a frame that fits as most do, falling with the square of its residual beyond 2.5 times the median."""
-    typical = np.median(residual[usable & training])
-    confidence = np.minimum(1.0, (2.5 * typical / np.maximum(residual, typical)) ** 2)
-    bridge = ~usable & (gap_lengths(usable, cuts) <= longest_bridge)
-    return np.where(usable, confidence, np.where(bridge, BRIDGED_CONFIDENCE, 0.0))
 
 
 def _eyes(

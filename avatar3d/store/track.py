@@ -51,6 +51,8 @@ def save_track(work: Work, track: Track) -> None:
         "confidence": track.confidence,
         "arkit_map": track.arkit_map,
     }
+    if track.fault is not None:
+        arrays["fault"] = track.fault
     about |= {
         "version": WORK_VERSION,
         "width": camera.width,
@@ -80,4 +82,5 @@ def load_track(work: Work) -> Track:
         focal_observable=about["focal_observable"],
         arkit_map=arrays["arkit_map"],
         face_model=about.get("face_model", "personal"),
+        fault=arrays.get("fault"),
     )
