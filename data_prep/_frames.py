@@ -85,9 +85,12 @@ def _smoothed(
     matrix, _ = _normals(fit, sight, poses, codes, doubt)
     steadiness = measure_steadiness(poses, matrix, stand.usable & training, cuts)
     for _ in range(3):
-        for _ in range(2):
-            matrix, vector = _normals(fit, sight, poses, codes, doubt)
-            poses = smoothing_step(poses, matrix, vector, seen, cuts, steadiness, smoothing)
+        matrix, vector = _normals(fit, sight, poses, codes, doubt)
+        before = poses
+        poses = smoothing_step(poses, matrix, vector, seen, cuts, steadiness, smoothing)
+        # the prior's weights change with each step; what the landmarks say is nearly linear in one
+        vector = vector - (matrix @ poses.since(before)[..., None])[..., 0]
+        poses = smoothing_step(poses, matrix, vector, seen, cuts, steadiness, smoothing)
         codes = _codes(fit, sight, poses, codes, seen, doubt)
     codes = torch.from_numpy(bridged(codes.numpy(), seen, cuts))
     return Posed(poses, codes, posed.usable, posed.fault)
@@ -121,8 +124,8 @@ def _solve_apart(fit: Fit, sight: Sight, found: np.ndarray, given: Poses | None)
 def _solve_block(fit: Fit, seen: Tensor) -> tuple[Poses, Tensor]:
     codes = seen.new_zeros(len(seen), fit.rig.basis.shape[2])
     poses = starting_poses(seen, fit.focal, fit.scene.face_width)
-    poses = refine_poses(seen, fit.rig, codes, poses, fit.focal, fit.scene.bone, 5)
-    for _ in range(3):
+    poses = refine_poses(seen, fit.rig, codes, poses, fit.focal, fit.scene.bone, 4)
+    for _ in range(2):
         codes = fit.codes(seen, poses)
         poses = refine_poses(seen, fit.rig, codes, poses, fit.focal, fit.scene.bone + EVERYWHERE, 2)
     return poses, codes
@@ -155,9 +158,10 @@ def _weighed(
 
 
 def _normals(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, doubt: Doubt) -> tuple[Tensor, Tensor]:
-    parts = []
+    parts, usual = [], fit.scene.bone + EVERYWHERE
     for rows in sight.blocks():
-        weights = (fit.scene.bone + EVERYWHERE) * doubt.within(np.arange(rows.start, rows.stop), len(fit.scene.bone))
+        trust = doubt.within(np.arange(rows.start, rows.stop))
+        weights = usual if trust is None else usual * trust
         parts.append(pose_normals(sight[rows], fit.rig, codes[rows], poses[rows], fit.focal, weights))
     return torch.cat([matrix for matrix, _ in parts]), torch.cat([vector for _, vector in parts])
 
@@ -167,6 +171,5 @@ def _codes(fit: Fit, sight: Sight, poses: Poses, codes: Tensor, seen: np.ndarray
     codes = codes.clone()
     for rows in sight.blocks():
         there = np.flatnonzero(seen[rows]) + rows.start
-        trust = doubt.within(there, len(fit.scene.bone))
-        codes[there] = fit.codes(sight[there], poses[torch.from_numpy(there)], trust)
+        codes[there] = fit.codes(sight[there], poses[torch.from_numpy(there)], doubt.within(there))
     return codes

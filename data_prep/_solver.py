@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from avatar3d.geometry import matrix_from_quat, quat_from_rotvec
+from avatar3d.geometry import matrix_from_quat, quat_from_matrix, quat_from_rotvec, rotvec_from_quat
 
 ROBUST_U = 0.015  # reprojection errors beyond this (1 % of a face's width) lose weight
 _CHUNK = 96  # frames whose Jacobians are held at once
@@ -39,6 +39,11 @@ class Poses:
         """Turned and shifted by steps [T,6] (rotation vector about the head's origin in camera axes, translation)."""
         turn = matrix_from_quat(quat_from_rotvec(step[:, :3]))
         return Poses(turn @ self.rotation, self.translation + step[:, 3:])
+
+    def since(self, before: Poses) -> Tensor:
+        """The steps [T,6] that `before` moved by to come here."""
+        turn = rotvec_from_quat(quat_from_matrix(self.rotation @ before.rotation.transpose(1, 2)))
+        return torch.cat([turn, self.translation - before.translation], 1)
 
 
 @dataclass(frozen=True)
@@ -80,13 +85,13 @@ def pose_normals(
     """Normal equations ([T,6,6], [T,6]) of Gauss-Newton on every pose, robust; weights of vertices [V] or [T,V]."""
     used = weights.reshape(-1, weights.shape[-1]).amax(0) > 0
     rig, seen = Rig(rig.neutral[used], rig.basis[used]), seen[:, used]
-    weights = weights[..., used].expand(len(seen), -1)
+    weights = weights[..., used]
     matrices, vectors = [], []
     for rows in _chunks(len(seen)):
         arm = poses.rotation[rows] @ rig.vertices(codes[rows]).transpose(1, 2)  # [T,3,V]
         jacobian, picture = _pose_jacobian(arm, poses.translation[rows], focal)
         residual = picture - seen[rows].transpose(1, 2)  # [T,2,V]
-        weight = weights[rows] / (1 + residual.square().sum(1) / ROBUST_U**2)
+        weight = (weights if weights.ndim == 1 else weights[rows]) / (1 + residual.square().sum(1) / ROBUST_U**2)
         weighted = jacobian * weight[:, None, None]
         matrices.append((weighted @ jacobian.transpose(2, 3)).sum(1))
         vectors.append(-(weighted @ residual[..., None]).sum(1)[..., 0])

@@ -34,13 +34,13 @@ class Doubt:
     rows: np.ndarray  # [R] frames
     weights: Tensor  # [R,V] 0..1: what each landmark counts, against one of a usual frame
 
-    def within(self, rows: np.ndarray, vertices: int) -> Tensor:
-        """Weights [t,V] of some frames; 1 where there is no doubt."""
-        at = np.searchsorted(self.rows, rows).clip(0, max(len(self.rows) - 1, 0))
-        weights = torch.ones(len(rows), vertices, dtype=torch.float64)
-        if len(self.rows):
-            hit = self.rows[at] == rows
-            weights[torch.from_numpy(hit)] = self.weights[torch.from_numpy(at[hit])]
+    def within(self, rows: np.ndarray) -> Tensor | None:
+        """Weights [t,V] of some frames, in rising order; None where there is no doubt about any."""
+        known = np.isin(rows, self.rows)
+        if not known.any():
+            return None
+        weights = self.weights.new_ones(len(rows), self.weights.shape[1])
+        weights[torch.from_numpy(known)] = self.weights[torch.from_numpy(np.isin(self.rows, rows))]
         return weights
 
 

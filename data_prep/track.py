@@ -46,10 +46,11 @@ from avatar3d.records import (
 )
 from avatar3d.threads import torch_threads
 
-__all__ = ["TrackSettings", "picture_of", "track", "track_quality"]
+__all__ = ["TRACK_VERSION", "TrackSettings", "picture_of", "track", "track_quality"]
 
 # a tenth of it lets scores that hardly vary in the capture move lips by 25 mm; ten times as much halves the opening
 _ARKIT_RIDGE = 1e-3
+TRACK_VERSION = 2  # of what a track holds: one of another version is made again
 _FEWEST_FRAMES = 50
 _KNOWN_FRAMES = 300  # that say how another tool's head space lies in ours
 

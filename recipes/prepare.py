@@ -16,7 +16,7 @@ from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.quality import track_quality
 from avatar3d.data_prep.report import REPORT_VERSION, write_report
 from avatar3d.data_prep.sync import in_step, in_words, kept_lag
-from avatar3d.data_prep.track import TrackSettings, track
+from avatar3d.data_prep.track import TRACK_VERSION, TrackSettings, track
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
@@ -127,7 +127,7 @@ def tracked(
         known: makes the poses that another tool measured, on which the capture's own key depends.
         chosen: the face model.
     """
-    key = key_of("track", work.key("capture"), settings, *chosen.key())
+    key = key_of("track", TRACK_VERSION, work.key("capture"), settings, *chosen.key())
     if work.key("track") == key and work.track_file.is_file():
         return load_track(work)
     face = load_canonical(model)

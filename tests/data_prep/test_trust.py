@@ -10,9 +10,9 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from person import SIZE, Person, make_person, without
 
 from avatar3d.data_prep._trust import confidence_of, strangers
+from avatar3d.data_prep.synthetic.sighting import SIZE, Sighting, sighting, without
 from avatar3d.data_prep.track import TrackSettings, track, track_quality
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.face.rig import rig_vertices
@@ -31,17 +31,17 @@ def face(face_task: Path) -> CanonicalFace:
 
 
 @pytest.fixture(scope="module")
-def person(face: CanonicalFace) -> Person:
-    return make_person(face, frames=FRAMES, seed=3)
+def person(face: CanonicalFace) -> Sighting:
+    return sighting(face, frames=FRAMES, seed=3)
 
 
 @pytest.fixture(scope="module")
-def other(face: CanonicalFace) -> Person:
-    return make_person(face, frames=FRAMES, seed=7)
+def other(face: CanonicalFace) -> Sighting:
+    return sighting(face, frames=FRAMES, seed=7)
 
 
 @pytest.fixture(scope="module")
-def whole(person: Person, face: CanonicalFace) -> Track:
+def whole(person: Sighting, face: CanonicalFace) -> Track:
     return track(person.capture, person.landmarks, face, SETTINGS)
 
 
@@ -118,7 +118,7 @@ def assert_others_stay(again: Track, whole: Track, rows: np.ndarray, turn_deg: f
     ],
 )
 def test_every_other_frame_keeps_its_pose(
-    damage: Damage, fault: str, count: int, person: Person, whole: Track, face: CanonicalFace
+    damage: Damage, fault: str, count: int, person: Sighting, whole: Track, face: CanonicalFace
 ) -> None:
     rng = np.random.default_rng([count, FAULTS.index(fault)])
     start = int(rng.integers(1, held_out_start(FRAMES) - count))
@@ -136,7 +136,7 @@ def test_every_other_frame_keeps_its_pose(
 
 @pytest.mark.parametrize(("count", "scale", "shift"), [(1, 1.0, 0.0), (8, 1.0, 0.0), (8, 0.7, 200.0), (20, 0.7, 200.0)])
 def test_somebody_else_is_not_followed(
-    count: int, scale: float, shift: float, person: Person, other: Person, whole: Track, face: CanonicalFace
+    count: int, scale: float, shift: float, person: Sighting, other: Sighting, whole: Track, face: CanonicalFace
 ) -> None:
     rows = np.arange(60, 60 + count)
     theirs = other.landmarks.points[rows, :, :2] * scale + (shift, 0.0)
@@ -149,7 +149,7 @@ def test_somebody_else_is_not_followed(
 
 @pytest.mark.parametrize("seed", [0, 1, 2])
 def test_a_hand_over_the_mouth_does_not_turn_the_head(
-    seed: int, person: Person, whole: Track, face: CanonicalFace
+    seed: int, person: Sighting, whole: Track, face: CanonicalFace
 ) -> None:
     rows = np.arange(held_out_start(FRAMES) + 2, FRAMES - 2)
     rng = np.random.default_rng(seed)
@@ -161,7 +161,7 @@ def test_a_hand_over_the_mouth_does_not_turn_the_head(
     assert sum(reason.startswith("face covered") for reason in reasons) > len(reasons) / 2
 
 
-def test_a_video_of_few_frames_a_second_repeats_pictures_without_fault(person: Person, face: CanonicalFace) -> None:
+def test_a_video_of_few_frames_a_second_repeats_pictures_without_fault(person: Sighting, face: CanonicalFace) -> None:
     every_third = np.arange(2, FRAMES, 3)
     points = person.landmarks.points.copy()
     points[every_third] = points[every_third - 1]
