@@ -33,7 +33,7 @@ from avatar3d.store import (
 )
 from avatar3d.store.mapped import EVERY
 
-_VERSION = 1  # of this stage: a change of what it makes must not be mistaken for what an earlier one made
+_VERSION = 2  # of this stage: a change of what it makes must not be mistaken for what an earlier one made
 _ADVISED_S = 60.0
 _SILENT_DB = -60.0
 

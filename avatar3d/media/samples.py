@@ -17,7 +17,7 @@ from avatar3d.errors import InputError
 from avatar3d.media.info import opened, probe
 from avatar3d.records import SAMPLE_RATE, Sound
 
-_SHORTEST_HOLE_S = 0.05  # below it clocks are only rounded
+_SHORTEST_HOLE_S = 0.05  # below it clocks are only rounded; several that add up to it are a hole
 _LONGEST_HOLE_S = 60.0  # beyond it the clock is broken
 
 
@@ -64,7 +64,9 @@ class _Assembly:
                 yield from self._kept(resampler.resample(None) if due_s is not None else [])
                 resampler = self._resampler()
                 yield self._silence_until(time_s)
-            due_s = time_s + frame.samples / frame.sample_rate
+                due_s = time_s
+            # counted on, not taken from each frame's time: many holes too short to fill would add up to a lag
+            due_s += frame.samples / frame.sample_rate
             yield from self._kept(resampler.resample(frame))
         if due_s is not None:
             yield from self._kept(resampler.resample(None))

@@ -118,6 +118,22 @@ def test_holes_become_silence(tmp_path: Path) -> None:
     assert loud[16_100:20_000].all()
 
 
+def test_short_holes_do_not_add_up_to_a_lag(tmp_path: Path) -> None:
+    """A buffer of 20 ms lost every half second is too short to hear, but in a minute they are more than 2 s."""
+    path, pause, length = tmp_path / "lossy.mkv", 960, 24_000
+    with av.open(str(path), "w") as container:
+        stream = container.add_stream("pcm_s16le", rate=48_000, layout="mono")
+        for piece in range(20):
+            samples = np.zeros(length, np.int16)
+            samples[:480] = 20_000 if piece == 19 else 0
+            frame = av.AudioFrame.from_ndarray(samples[None], "s16", "mono")
+            frame.sample_rate, frame.pts = 48_000, piece * (length + pause)
+            container.mux(stream.encode(frame))
+        container.mux(stream.encode(None))
+    sound = heard(path)
+    assert np.abs(sound.samples).argmax() / 16_000 == pytest.approx(19 * (length + pause) / 48_000, abs=0.06)
+
+
 def test_video_without_sound_has_none(tmp_path: Path) -> None:
     assert media.sound(write_clip(tmp_path / "clip.mp4", FRAMES)) is None
 
