@@ -6,7 +6,7 @@ from __future__ import annotations
 import datetime
 import time
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -42,6 +42,7 @@ class CreateSettings:
     consent: str = "not stated"
     budget_s: float | None = None  # training time of the head, s; None: the preset's
     seed: int = 0
+    prepare: PrepareSettings = field(default_factory=PrepareSettings)  # of `create`; its own `restart` is not asked
     restart: bool = False
 
 
@@ -61,7 +62,7 @@ def create(
     started = time.perf_counter()
     _check_name(settings.name)
     speech = None if settings.sample is None else _speech(settings.sample)  # refused now, not after minutes
-    prepared = prepare(video, out, PrepareSettings(restart=settings.restart), watch)
+    prepared = prepare(video, out, replace(settings.prepare, restart=settings.restart), watch)
     return _made(prepared, speech, settings, started, watch)
 
 

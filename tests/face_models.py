@@ -12,7 +12,7 @@ import scipy.io
 import scipy.sparse
 
 from avatar3d.face.canonical import CanonicalFace
-from avatar3d.face.correspond import IBUG, IBUG_OUTLINE
+from avatar3d.face.groups import IBUG, IBUG_OUTLINE
 
 ANCHORS = np.array([name for row, name in enumerate(IBUG) if row >= IBUG_OUTLINE or row == 8])
 

@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, Literal
 
@@ -14,6 +14,7 @@ from avatar3d.errors import InputError
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
     from avatar3d.recipes.create import CreateSettings
+    from avatar3d.recipes.prepare import PrepareSettings
 
 Preset = Literal["quick", "standard", "quality"]
 OutFolder = Annotated[Path, arg(aliases=["-o"], metavar="DIR")]
@@ -61,11 +62,42 @@ class Making(Verb):
         from avatar3d.recipes.create import CreateSettings
 
         _at_least(1, budget_s=self.budget_s)
-        return CreateSettings(self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, self.restart)
+        return CreateSettings(
+            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, restart=self.restart
+        )
 
 
 @dataclass(frozen=True, kw_only=True)
-class Create(Making):
+class Preparing(Verb):
+    """What every verb takes that prepares a video."""
+
+    size: Literal[128, 256, 384, 512] | None = None
+    """Side of the frames in px (default: the largest that the face's crop fills and whose frames take 16 GB at most:
+    512 up to 13 minutes, 384 up to 24, else 256)."""
+    face: Annotated[str, arg(metavar="NAME")] = "personal"
+    """What the tracker knows of faces: personal (this person's own movement, the most exact), or a model: ict (free),
+    flame or bfm (whoever holds their files)."""
+    face_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The model's file: FLAME's generic_model.pkl, BFM's BFM_model_front.mat, or ICT-FaceKit's folder FaceXModel."""
+    masks: Annotated[str, arg(metavar="NAME")] = "geometry"
+    """Who is asked where the person is: geometry (no network), or also selfie (MediaPipe's segmentation) or parser (a
+    face parser of 19 classes as ONNX), for whoever has their files."""
+    masks_file: Annotated[Path | None, arg(metavar="FILE")] = None
+    """The network's file: selfie_segmentation.tflite, or the parser's .onnx."""
+
+    def preparation(self, restart: bool) -> PrepareSettings:
+        """The same for the recipe."""
+        from avatar3d.data_prep.capture import CaptureSettings
+        from avatar3d.recipes._face import FaceChoice
+        from avatar3d.recipes._masks import MaskChoice
+        from avatar3d.recipes.prepare import PrepareSettings
+
+        face, masks = FaceChoice(self.face, self.face_file), MaskChoice(self.masks, self.masks_file)
+        return PrepareSettings(CaptureSettings(self.size), face=face, masks=masks, restart=restart)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Create(Making, Preparing):
     """Make a talking avatar from a video: prepare, train, learn the voice, write a sample and a report.
 
     Running the same command again continues: a stage is skipped when nothing that it reads has changed.
@@ -79,7 +111,8 @@ class Create(Making):
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import create
 
-        return _told(out, create.create(self.video, self.out, self.settings(), out.watch), self.out)
+        settings = replace(self.settings(), prepare=self.preparation(self.restart))
+        return _told(out, create.create(self.video, self.out, settings, out.watch), self.out)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -102,39 +135,20 @@ class Check(Verb):
 
 
 @dataclass(frozen=True, kw_only=True)
-class Prepare(Verb):
+class Prepare(Preparing):
     """Turn a video into a work folder: frames, sound, landmarks, track, masks and report.html."""
 
     video: Video
     """A video of one person."""
     out: OutFolder
     """The work folder to write."""
-    size: Literal[128, 256, 384, 512] | None = None
-    """Side of the frames in px (default: the largest that the face's crop fills and whose frames take 16 GB at most:
-    512 up to 13 minutes, 384 up to 24, else 256)."""
-    face: Annotated[str, arg(metavar="NAME")] = "personal"
-    """What the tracker knows of faces: personal (this person's own movement, the most exact), or a model: ict (free),
-    flame or bfm (whoever holds their files)."""
-    face_file: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The model's file: FLAME's generic_model.pkl, BFM's BFM_model_front.mat, or ICT-FaceKit's folder FaceXModel."""
-    masks: Annotated[str, arg(metavar="NAME")] = "geometry"
-    """Who is asked where the person is: geometry (no network), or also selfie (MediaPipe's segmentation) or parser (a
-    face parser of 19 classes as ONNX), for whoever has their files."""
-    masks_file: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The network's file: selfie_segmentation.tflite, or the parser's .onnx."""
     restart: bool = False
     """Begin anew instead of continuing."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.data_prep.capture import CaptureSettings
         from avatar3d.recipes import prepare
-        from avatar3d.recipes._face import FaceChoice
-        from avatar3d.recipes._masks import MaskChoice
 
-        face = FaceChoice(self.face, self.face_file)
-        masks = MaskChoice(self.masks, self.masks_file)
-        settings = prepare.PrepareSettings(CaptureSettings(self.size), face=face, masks=masks, restart=self.restart)
-        prepared = prepare.prepare(self.video, self.out, settings, out.watch)
+        prepared = prepare.prepare(self.video, self.out, self.preparation(self.restart), out.watch)
         _warn(out, prepared.figures)
         out.table(prepare.summary(prepared.figures))
         out.say(f"look at {prepared.work.report}, then: avatar3d train {self.out}")

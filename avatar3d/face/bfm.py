@@ -20,7 +20,7 @@ from scipy.io.matlab import MatReadError
 
 from avatar3d._unpack import unpickle_arrays
 from avatar3d.errors import InputError
-from avatar3d.face.correspond import IBUG, IBUG_OUTLINE
+from avatar3d.face.groups import IBUG, IBUG_OUTLINE
 from avatar3d.records import FaceModel, Progress, Watch, unwatched
 
 __all__ = ["Bfm"]

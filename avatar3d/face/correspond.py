@@ -20,16 +20,6 @@ from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from avatar3d.face.rig import triangles_within
 from avatar3d.records import FaceModel
 
-# MediaPipe's vertices for the 68 points of iBUG's scheme: outline, brows, nose, eyes, outer and inner lips
-IBUG = (
-    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
-    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
-    168, 197, 5, 4, 75, 97, 2, 326, 305,
-    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
-    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91,
-    78, 81, 13, 311, 308, 402, 14, 178,
-)  # fmt: skip
-IBUG_OUTLINE = 17  # the first points: where they lie on the skin depends on whom one asks
 _RIMS = (RIGHT_EYE, LEFT_EYE, OUTER_LIPS, INNER_LIPS)
 _STIFFNESS = (3.0, 1.0, 0.3, 0.1, 0.1, 0.03, 0.03, 0.03)  # of the warp, falling as the surfaces come together
 _KNOWN, _NEAR = 10.0, 0.3  # weight of known points, and of the nearest skin

@@ -29,3 +29,14 @@ RIGHT_LID_PAIRS = tuple((RIGHT_EYE[at], RIGHT_EYE[-at]) for at in range(1, 8))
 LEFT_LID_PAIRS = tuple((LEFT_EYE[at], LEFT_EYE[-at]) for at in range(1, 8))
 # upper-lower pairs of the inner lips whose mean distance is the mouth's opening
 APERTURE_PAIRS = ((13, 14), (82, 87), (312, 317))
+# vertices for the 68 points of iBUG's scheme, by which FAN and OpenFace number a face: outline, brows, nose, eyes,
+# outer and inner lips
+IBUG = (
+    127, 234, 93, 132, 58, 136, 150, 176, 152, 400, 379, 365, 288, 361, 323, 454, 356,
+    70, 63, 105, 66, 107, 336, 296, 334, 293, 300,
+    168, 197, 5, 4, 75, 97, 2, 326, 305,
+    33, 160, 158, 133, 153, 144, 362, 385, 387, 263, 373, 380,
+    61, 40, 37, 0, 267, 270, 291, 321, 314, 17, 84, 91,
+    78, 81, 13, 311, 308, 402, 14, 178,
+)  # fmt: skip
+IBUG_OUTLINE = 17  # the first points: where they lie on the skin depends on whom one asks

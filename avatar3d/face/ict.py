@@ -17,7 +17,7 @@ from avatar3d import assets
 from avatar3d._unpack import read_arrays
 from avatar3d.errors import InputError
 from avatar3d.face._obj import obj_triangles, obj_vertices
-from avatar3d.face.correspond import IBUG, IBUG_OUTLINE
+from avatar3d.face.groups import IBUG, IBUG_OUTLINE
 from avatar3d.records import FaceModel, Progress, Watch, unwatched
 
 __all__ = ["Ict"]

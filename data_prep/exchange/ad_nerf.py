@@ -10,13 +10,14 @@ trans [T,3] (1 = 10 cm); it is read without running what a pickle may contain. S
 from __future__ import annotations
 
 import pickle
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import torch
 
-from avatar3d.data_prep.exchange._parsing import COLOURS, ibug_points, parts_of, torso_of
+from avatar3d.data_prep.exchange._parsing import COLOURS, torso_of
 from avatar3d.data_prep.exchange._transforms import cam_from_head, camera_of, read_frames
 from avatar3d.data_prep.exchange.views import (
     Foreign,
@@ -30,7 +31,10 @@ from avatar3d.data_prep.exchange.views import (
     save_pictures,
     views_of,
 )
+from avatar3d.data_prep.quality import picture_of
+from avatar3d.data_prep.regions import regions
 from avatar3d.errors import InputError
+from avatar3d.face.groups import IBUG
 from avatar3d.geometry import camera_from, camera_to
 from avatar3d.records import Capture, Track, Watch, unwatched
 from avatar3d.store import save_sound, write_json
@@ -68,7 +72,7 @@ def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched
     """All that their trainers read and that can be made without their networks; returns how many frames have poses.
 
     ori_imgs (with 68 landmarks a frame as .lms), gt_imgs (the room replaced by its plate), torso_imgs (RGBA), parsing
-    (TalkingGaussian's colours, from the rig's outline and the person's mask), bc.jpg, aud.wav, transforms_train.json
+    (TalkingGaussian's colours, from `regions`), bc.jpg, aud.wav, transforms_train.json
     and transforms_val.json. Pictures are written for every frame, so that rows of other files keep their places; poses
     only for frames to be trusted.
 
@@ -86,14 +90,15 @@ def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched
 
     def save(frame: int) -> None:
         picture, mask = capture.frames[frame], masks[frame]
-        parts = parts_of(track, frame, mask)
+        points = picture_of(replace(track, motion=track.motion[frame : frame + 1]))[0]
+        parts = regions(picture, mask, points).argmax(0).astype(np.uint8)
         alpha = mask[..., None] / np.float32(255)
         composed = (picture * alpha + plate * (1 - alpha) + np.float32(0.5)).astype(np.uint8)
         save_frame(folder / "ori_imgs" / f"{frame}.jpg", picture)
         save_frame(folder / "gt_imgs" / f"{frame}.jpg", composed)
         save_frame(folder / "parsing" / f"{frame}.png", COLOURS[parts])
         save_frame(folder / "torso_imgs" / f"{frame}.png", torso_of(composed, parts))
-        np.savetxt(folder / "ori_imgs" / f"{frame}.lms", ibug_points(track, frame), "%f")
+        np.savetxt(folder / "ori_imgs" / f"{frame}.lms", points[list(IBUG)], "%f")
 
     save_pictures(range(len(capture.frames)), save, len(capture.frames), watch)
     matrices = camera_to("nerfstudio", torch.from_numpy(views.cam_from_head)).tolist()

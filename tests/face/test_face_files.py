@@ -15,8 +15,8 @@ from face_models import bent, fields, flame_arrays, write_bfm_mat, write_bfm_npy
 from avatar3d.errors import InputError
 from avatar3d.face.bfm import Bfm
 from avatar3d.face.canonical import CanonicalFace, load_canonical
-from avatar3d.face.correspond import IBUG
 from avatar3d.face.flame import Flame
+from avatar3d.face.groups import IBUG
 from avatar3d.face.ict import Ict
 from avatar3d.records import FaceModel
 

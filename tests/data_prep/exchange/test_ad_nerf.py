@@ -15,7 +15,8 @@ from scipy.spatial.transform import Rotation
 
 from avatar3d.data_prep import exchange
 from avatar3d.data_prep.exchange import ad_nerf
-from avatar3d.data_prep.exchange._parsing import COLOURS, HEAD, ROOM, alpha_of_parsing
+from avatar3d.data_prep.exchange._parsing import COLOURS, alpha_of_parsing
+from avatar3d.data_prep.regions import Region
 from avatar3d.errors import InputError
 from avatar3d.records import unwatched
 
@@ -71,7 +72,8 @@ def test_parsing_and_torso_agree_with_the_mask(folder: Path, scene: Scene) -> No
 
 def test_their_soft_edges_become_alpha() -> None:
     assert alpha_of_parsing(COLOURS[None]).tolist() == [[255, 255, 255, 255, 255, 0]]
-    half = (COLOURS[[HEAD, ROOM]].astype(int).sum(0) // 2).astype(np.uint8)  # as their resizing leaves an edge
+    # as their resizing leaves an edge
+    half = (COLOURS[[Region.HEAD, Region.ROOM]].astype(int).sum(0) // 2).astype(np.uint8)
     assert alpha_of_parsing(half[None, None]).item() == pytest.approx(128, abs=1)
 
 
