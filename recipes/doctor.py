@@ -6,6 +6,7 @@ from __future__ import annotations
 import importlib.metadata
 import importlib.util
 import os
+import pkgutil
 import platform
 import shutil
 from collections.abc import Mapping
@@ -15,6 +16,7 @@ from typing import Any
 
 import torch
 
+import avatar3d.ops
 from avatar3d import __version__, assets
 from avatar3d.choose import names
 from avatar3d.ops import _native
@@ -100,7 +102,8 @@ def memory_gb() -> float | None:
 
 def ops() -> list[str]:
     """The operations that have a path to choose."""
-    return [name for name in names("avatar3d.ops") if not name.endswith("_reference")]
+    files = [module.name for module in pkgutil.iter_modules(avatar3d.ops.__path__)]
+    return sorted(name for name in files if not name.startswith("_") and not name.endswith("_reference"))
 
 
 def path(op: str) -> str:

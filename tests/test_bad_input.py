@@ -15,6 +15,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -326,7 +327,10 @@ def test_a_full_disk_is_told_and_leaves_no_half_file(good: Path, tmp_path: Path)
 
 def interrupted(words: list[str], stage: str) -> tuple[int, str]:
     """Runs a command and presses Ctrl-C when it shows `stage`; returns the exit code and the last line."""
-    with subprocess.Popen(words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True) as process:
+    listening = partial(signal.signal, signal.SIGINT, signal.SIG_DFL)  # a suite run in the background has it ignored
+    with subprocess.Popen(
+        words, stderr=subprocess.PIPE, stdout=subprocess.DEVNULL, text=True, preexec_fn=listening
+    ) as process:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith(stage):

@@ -23,7 +23,7 @@ def test_the_figures_are_json_and_name_this_machine() -> None:
 
 def test_every_kernel_has_a_path_and_a_missing_one_a_reason() -> None:
     figures = doctor.doctor()
-    assert figures["paths"]
+    assert {"splat", "blend", "rig", "hashgrid"} <= set(figures["paths"])
     assert figures["native"]["available"] or figures["native"]["why_not"]
 
 

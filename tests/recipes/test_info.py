@@ -78,6 +78,7 @@ def test_a_work_folder_tells_capture_track_and_runs(work: Work) -> None:
     assert figures["capture"]["frames"] == T
     assert figures["track"] == {
         "components": 4, "focal_px": 20.0, "focal_observable": False, "fitted_frames": 45, "left_out_frames": 3,
+            "face_model": "personal",
     }  # fmt: skip
     assert figures["runs"] == {"main": {"frames": 5}}
     assert figures["avatars"] == [str(work.path / "someone.avatar")]
