@@ -185,8 +185,8 @@ def _cut_outs(capture: Capture, track: Track) -> str:
     return (
         f'<h2>Person and room</h2><div class="card">{image_tag(mask_sheet(capture, track, _SHEET_COUNT, _SHEET_PX))}'
         f"</div><p>Parts ({parts}), the person on colours that no room has, and the hair's edge close by.{kept}</p>"
-        f'<div class="card">{image_tag(fitted(capture.background, 2 * _SHEET_PX))}</div>'
-        "<p>The room without the person. Where the person never moved away it is a guess.</p>"
+        f'<div class="card pair">{image_tag(fitted(capture.background, 2 * _SHEET_PX))}'
+        "<p>The room without the person. Where the person never moved away it is a guess.</p></div>"
     )
 
 
