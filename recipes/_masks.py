@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -22,8 +24,9 @@ class MaskChoice:
     name: str = GEOMETRY
     file: Path | None = None
 
-    def load(self) -> Network | None:
-        """The network; None for geometry alone.
+    @contextmanager
+    def loaded(self) -> Iterator[Network | None]:
+        """The network while it is needed; None for geometry alone.
 
         Raises:
             InputError: no such network, or its file is missing or another.
@@ -31,6 +34,10 @@ class MaskChoice:
         if self.name == GEOMETRY:
             if self.file is not None:
                 raise InputError(f"{self.file}: geometry needs no file", "name a network with --masks")
-            return None
+            yield None
+            return
         part = choose(_ROOM, self.name)(self.file)
-        return Network(part, f"{self.name} {file_hash(self.file) if self.file else ''}")
+        try:
+            yield Network(part, f"{self.name} {file_hash(self.file) if self.file else ''}")
+        finally:
+            part.close()

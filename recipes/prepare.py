@@ -60,9 +60,9 @@ def prepare(
     Raises:
         InputError: the video cannot be used, or `out` holds another video's work.
     """
-    matted = partial(masks, network=settings.masks.load())
-    work, taken, _, followed = measured(video, out, settings, watch)
-    return finished(work, taken, followed, watch, matted)
+    with settings.masks.loaded() as network:
+        work, taken, _, followed = measured(video, out, settings, watch)
+        return finished(work, taken, followed, watch, partial(masks, network=network))
 
 
 def finished(work: Work, taken: Capture, followed: Track, watch: Watch, matted: Matted = masks) -> Prepared:

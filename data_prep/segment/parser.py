@@ -46,3 +46,6 @@ class Parser:
         logits = self._session.run(None, {self._input: values})[0][0]
         powers = np.exp(logits - logits.max(0))
         return 1 - powers[0] / powers.sum(0)
+
+    def close(self) -> None:
+        """Nothing stays open."""

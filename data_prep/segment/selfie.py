@@ -49,6 +49,10 @@ class Selfie:
         # a model of several classes begins with the background
         return found[0] if len(found) == 1 else 1 - found[0]
 
+    def close(self) -> None:
+        """Frees the model; left to the interpreter's end it complains."""
+        self._task.close()
+
 
 def _described(model: bytes) -> bytes:
     """The model with a note that its input runs from 0 to 1; the web package leaves it out and the task insists."""

@@ -11,6 +11,7 @@ import pytest
 
 from avatar3d.choose import choose, names
 from avatar3d.errors import InputError
+from avatar3d.recipes._masks import MaskChoice
 
 ROOM = "avatar3d.data_prep.segment"
 
@@ -61,3 +62,27 @@ def test_a_parser_of_19_classes_is_heard(tmp_path: Path) -> None:
     chance = choose(ROOM, "parser")(file)(picture)
     assert chance.shape == (512, 512)
     assert chance[:, :200].max() < 0.01 and chance[:, 300:].min() > 0.99
+
+
+def test_a_network_of_ones_own_is_closed_when_it_has_served(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    package = tmp_path / "package_of_mine"
+    package.mkdir()
+    (package / "__init__.py").touch()
+    (package / "segmenter.py").write_text(
+        "__all__ = ['Mine']\n\nclass Mine:\n    closed = 0\n\n    def __init__(self, file):\n        pass\n\n"
+        "    def __call__(self, picture):\n        return picture[..., 0] / 255\n\n"
+        "    def close(self):\n        Mine.closed += 1\n"
+    )
+    monkeypatch.syspath_prepend(tmp_path)
+    with MaskChoice("package_of_mine.segmenter").loaded() as network:
+        assert network is not None and network.key.startswith("package_of_mine.segmenter")
+        assert network.chance(np.full((2, 2, 3), 255, np.uint8)).min() == 1
+        assert type(network.chance).closed == 0
+    assert type(network.chance).closed == 1
+
+
+def test_geometry_takes_no_file(tmp_path: Path) -> None:
+    with MaskChoice().loaded() as network:
+        assert network is None
+    with pytest.raises(InputError, match="needs no file"), MaskChoice(file=tmp_path / "any.onnx").loaded():
+        pass
