@@ -1,0 +1,25 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What each verb takes. A class is a verb, a field an option; `run` hands over to one recipe, imported only then."""
+
+from avatar3d.cli.options._machine import Assets, Bench, Demo, Doctor
+from avatar3d.cli.options._making import Check, Create, Import, Prepare, Train
+from avatar3d.cli.options._shared import Verb
+from avatar3d.cli.options._using import Eval, Export, Info, Talk
+
+__all__ = ["VERBS", "Verb"]
+
+VERBS: dict[str, type[Verb]] = {
+    "create": Create,
+    "check": Check,
+    "prepare": Prepare,
+    "import": Import,
+    "train": Train,
+    "talk": Talk,
+    "eval": Eval,
+    "export": Export,
+    "bench": Bench,
+    "demo": Demo,
+    "info": Info,
+    "assets": Assets,
+    "doctor": Doctor,
+}

@@ -1,0 +1,122 @@
+# SPDX-License-Identifier: Apache-2.0
+"""The verbs for an avatar or a work folder that stands."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+from tyro.conf import Positional, arg
+
+from avatar3d.cli.options._shared import Folder, OptionalFile, OutFolder, Verb
+
+if TYPE_CHECKING:
+    from avatar3d.cli.output import Output
+
+
+@dataclass(frozen=True, kw_only=True)
+class Talk(Verb):
+    """Let an avatar say what a sound file says, as a video in sync with it, or as a page in which it can be turned."""
+
+    avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
+    """A folder NAME.avatar that `create` wrote."""
+    speech: Positional[Annotated[Path | None, arg(metavar="SPEECH")]] = None
+    """Speech of any length: wav, mp3, flac, m4a, mp4 and more."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+    """What to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9); .html: a page in 3D."""
+    background: Annotated[str, arg(metavar="WHAT")] = "original"
+    """original (the filmed room), alpha, a colour as #rrggbb, or a picture's file name."""
+    camera: Literal["fixed", "orbit"] = "fixed"
+    """fixed where it filmed, or on an orbit of 15 degrees to both sides."""
+    head: Literal["replay", "still"] = "replay"
+    """The head moves as it did in the video, or keeps still."""
+    motion: OptionalFile = None
+    """A CSV that Live Link Face has recorded: the avatar does what it says, and SPEECH, if given, is only heard."""
+    size: Annotated[int | None, arg(metavar="PX")] = None
+    """Width of the video in px, 64 to 4096 (default: the work folder's frames)."""
+    quality: int = 18
+    """Constant quality of the encoder, 0 (lossless) to 51 (worst)."""
+    seed: int = 0
+    """Decides blinks and where the head's movement begins."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import talk
+
+        settings = talk.TalkSettings(
+            self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
+        )
+        figures = talk.talk_video(self.avatar, self.speech, self.out, settings, out.watch, self.motion)
+        out.say(
+            f"{self.out}: {figures['seconds']:.2f} s, {figures['width']}x{figures['height']} px, "
+            f"made at {figures['fps']} frames/s"
+        )
+        return {"video": str(self.out), **figures}
+
+
+@dataclass(frozen=True, kw_only=True)
+class Eval(Verb):
+    """Judge an avatar on the last 1/11 of its video, which training never saw, beside trivial methods."""
+
+    work: Positional[Annotated[Path, arg(metavar="DIR")]]
+    """The work folder that `create` wrote."""
+    avatar: OptionalFile = None
+    """A folder NAME.avatar (default: the newest in the work folder)."""
+    frames: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Write made and true held-out frames there as pairs of PNG files."""
+    no_baselines: bool = False
+    """Leave out the trivial methods that the avatar is compared with."""
+    motion: Literal["photometric", "landmarks"] = "photometric"
+    """How the unseen frames' motion is measured: by landmarks alone, or refined until the drawn head, which learns
+    nothing from it, lies on the picture; then the landmarks' figures are shown beside."""
+    seed: int = 0
+    """Decides what the voice leaves to chance."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import evaluate
+        from avatar3d.store import Work
+
+        settings = evaluate.EvalSettings(
+            self.avatar, self.frames, baselines=not self.no_baselines, motion=self.motion, seed=self.seed
+        )
+        figures = evaluate.evaluate(Work(self.work), settings, out.watch)
+        out.say(evaluate.table(figures))
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Export(Verb):
+    """Write a prepared capture for other programs: nerfstudio, AD-NeRF's family, VHAP, COLMAP, Live Link Face."""
+
+    work: Positional[Annotated[Path, arg(metavar="DIR")]]
+    """The work folder that `prepare` or `create` wrote."""
+    out: OutFolder
+    """A new folder; the head stands still in it and the camera moves."""
+    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap", "live-link"] = "nerfstudio"
+    """nerfstudio: transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and
+    TalkingGaussian read, but for the outputs of their networks; vhap: cameras, images and masks for VHAP and
+    GaussianAvatars, without FLAME's parameters; colmap: a sparse model, binary and text, also for 3DGS; live-link:
+    the face's motion alone, as CSV."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import export
+        from avatar3d.store import Work
+
+        figures = export.export(Work(self.work), self.out, self.format, out.watch)
+        out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
+        return figures
+
+
+@dataclass(frozen=True, kw_only=True)
+class Info(Verb):
+    """Say what a work folder or an avatar holds: sizes, licences, consent, figures."""
+
+    path: Folder
+    """A work folder, or a folder NAME.avatar."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import info
+
+        figures = info.info(self.path)
+        out.say(info.report(figures))
+        return figures
