@@ -20,9 +20,10 @@ from avatar3d.errors import InputError
 from avatar3d.geometry import intrinsics, project
 from avatar3d.metrics import Figures
 from avatar3d.recipes import evaluate as recipe
+from avatar3d.recipes._contender import spoken
 from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet, orbited
-from avatar3d.recipes.evaluate import EvalSettings, evaluate, newest_avatar, spoken, table
+from avatar3d.recipes.evaluate import EvalSettings, avatars_of, evaluate, table
 from avatar3d.records import Camera, Capture, Gaussians, Image, Landmarks, Motion, Sound, Track, held_out_start
 from avatar3d.store import Work, frames_writer, load_picture, load_track, save_capture, save_track
 
@@ -181,7 +182,8 @@ def test_a_head_that_draws_the_truth_is_perfect_and_the_rest_is_not(work: Work) 
 @pytest.mark.usefixtures("avatar")
 def test_what_is_written_can_be_read_back(work: Work, tmp_path: Path) -> None:
     report = evaluate(work, EvalSettings(frames=tmp_path / "pairs"))
-    assert json.loads((work.run("me") / "metrics.json").read_text()) == report
+    kept = {name: value for name, value in report.items() if name != "heads"}
+    assert json.loads((work.run("me") / "metrics.json").read_text()) == kept
     for production, same in (("self_tracked", True), ("self_audio", False)):
         for row in range(START, FRAMES):
             made = load_picture(tmp_path / "pairs" / production / f"{row:06d}_pred.png")
@@ -229,14 +231,37 @@ def test_without_a_voice_or_baselines_their_places_stay_empty(
     assert "self_audio" not in table(report).splitlines()[2]
 
 
-def test_the_newest_avatar_is_taken(work: Work) -> None:
+@pytest.mark.usefixtures("avatar")
+def test_all_avatars_of_a_folder_are_judged_side_by_side(work: Work, tmp_path: Path) -> None:
     other = work.path / "other.avatar"
     other.mkdir()
     (other / "avatar.json").write_text("{}")
     os.utime(work.path / "me.avatar" / "avatar.json", (1, 1))
-    assert newest_avatar(work) == other
+    report = evaluate(work, EvalSettings(motion="landmarks", frames=tmp_path / "pairs"))
+    assert list(report["heads"]) == ["other", "me"]  # the newest first, whose figures stand on the top level too
+    assert report["heads"]["other"].items() <= report.items()
+    assert report["heads"]["me"]["self_tracked"] == report["self_tracked"]
+    assert {path.relative_to(tmp_path).as_posix() for path in (tmp_path / "pairs").glob("*/*")} == {
+        f"pairs/{name}/{production}" for name in ("me", "other") for production in ("self_tracked", "self_audio")
+    }
+    for name in ("me", "other"):
+        assert json.loads((work.run(name) / "metrics.json").read_text())["self_tracked"]["psnr_full"] > 30
+        assert (work.run(name) / "contact.png").is_file()
+    heads, productions = table(report).splitlines()[2:4]
+    assert heads.split() == ["other"] * 2 + ["me"] * 2
+    assert productions.split()[-3:] == ["nearest_frame", "mean_image", "warp"]
+
+
+def test_avatars_are_found_by_age_and_told_apart_by_name(work: Work) -> None:
+    other = work.path / "other.avatar"
+    other.mkdir()
+    (other / "avatar.json").write_text("{}")
+    os.utime(work.path / "me.avatar" / "avatar.json", (1, 1))
+    assert avatars_of(work) == [other, work.path / "me.avatar"]
     with pytest.raises(InputError, match="no avatar"):
-        newest_avatar(Work(work.path / "elsewhere"))
+        avatars_of(Work(work.path / "elsewhere"))
+    with pytest.raises(InputError, match="two avatars of one name"):
+        evaluate(work, EvalSettings((other, work.path / "copy" / "other.avatar")))
 
 
 def test_the_voice_hears_five_seconds_of_lead_in_and_a_missing_end_is_held() -> None:

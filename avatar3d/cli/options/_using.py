@@ -56,12 +56,12 @@ class Talk(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Eval(Verb):
-    """Judge an avatar on the last 1/11 of its video, which training never saw, beside trivial methods."""
+    """Judge avatars on the last 1/11 of their video, which training never saw, beside trivial methods."""
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
     """The work folder that `create` wrote."""
-    avatar: OptionalFile = None
-    """A folder NAME.avatar (default: the newest in the work folder)."""
+    avatar: Annotated[tuple[Path, ...], arg(metavar="FOLDER")] = ()
+    """Folders NAME.avatar (default: every one in the work folder)."""
     frames: Annotated[Path | None, arg(metavar="DIR")] = None
     """Write made and true held-out frames there as pairs of PNG files."""
     no_baselines: bool = False
