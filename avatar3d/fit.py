@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
@@ -22,19 +22,15 @@ from typing import Any, Protocol
 
 import torch
 from torch import Tensor
+from torch.nn.utils import get_total_norm
 
+from avatar3d._fit_keeper import Diverged, Keeper
+from avatar3d._fit_log import Log
 from avatar3d.records import Stage
-from avatar3d.store import load_tensors, write_tensors
 
 __all__ = ["Budget", "Diverged", "Fittable", "Stage", "StepReport", "fit"]
 
 CHECKPOINT_EVERY_S = 20.0
-_SCALARS_EVERY_S = 0.5
-_CHECKPOINT_VERSION = 1
-
-
-class Diverged(RuntimeError):
-    """Training met a number that is not finite; the last good checkpoint is kept."""
 
 
 @dataclass(frozen=True)
@@ -65,7 +61,16 @@ class StepReport:
     loss: float  # weighted sum
     terms: Mapping[str, float]  # unweighted
     spent_s: float  # working time since the very first step, over all runs
+    gradient: float  # length of the gradient of everything that Adam moves
+    rates: Mapping[str, float]  # the learning rate of each group
     figures: Mapping[str, float] = field(default_factory=dict)  # of `evaluate`, on the steps that call it
+
+    def named(self) -> dict[str, float]:
+        """Everything as numbers by name, for a log."""
+        found = {"loss": self.loss, "progress": self.progress, "gradient": self.gradient, "spent_s": self.spent_s}
+        for part in ("terms", "rates", "figures"):
+            found |= {f"{part}/{name}": value for name, value in getattr(self, part).items()}
+        return found
 
 
 class Fittable(Protocol):
@@ -101,6 +106,7 @@ def fit(
     checkpoint: Path | None = None,
     identity: str = "",
     log_dir: Path | None = None,
+    checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     reviews: int = 4,
     final_rate: float = 0.03,
     seed: int = 0,
@@ -109,39 +115,50 @@ def fit(
 
     Args:
         stages: in order; the last one's `until` must be 1.
-        checkpoint: written about every 20 s and when the caller stops early; an existing one is resumed, and a run
-            that has already used up its budget yields nothing.
+        checkpoint: written every `checkpoint_every_s` and when the caller stops early; an existing one is resumed,
+            and a run that has already used up its budget yields nothing. A process that is killed loses what came
+            after its last checkpoint: a budget of steps then ends with the same bits as if nothing had happened, one of
+            seconds goes on with the seconds that were left at the checkpoint.
         identity: names what is trained (for example a hash of data and settings); a checkpoint of another identity
-            is not resumed.
-        log_dir: for TensorBoard: terms, figures and pictures.
+            is named in the log, not resumed, and replaced at the next save.
+        log_dir: for TensorBoard: loss, terms, rates, figures and pictures. A training that begins anew removes the
+            events of the last one.
         reviews: how often, evenly over the budget, `evaluate` and `pictures` are called; the last time at the end.
         final_rate: learning rates fall exponentially to this share of their start.
 
     Raises:
-        Diverged: a loss or a trained number is not finite.
+        Diverged: a loss, a gradient or a trained number is not finite; names it. The checkpoint stays as it was.
     """
     if not stages or stages[-1].until < 1 or any(a.until >= b.until for a, b in pairwise(stages)):
         raise ValueError("stages must end at rising fractions of the budget, the last at 1")
     run = _Run(task, stages, budget, final_rate, seed)
-    keep = _Keeper(checkpoint, identity, run)
+    keep = Keeper(checkpoint, identity, seed, checkpoint_every_s, run)
     keep.resume()
-    log = _Log(log_dir)
+    log = Log(log_dir if run.progress < 1 else None, run.step)
     next_review = math.floor(run.progress * reviews) + 1 if reviews else math.inf
     try:
         while run.progress < 1:
-            report = run.take_step()
+            try:
+                report = run.take_step()
+            except _NotFinite as error:
+                raise keep.diverged(error.where, error.what) from None
             # the step that uses up the budget is always reviewed
             if reviews and (report.progress * reviews >= next_review or report.progress >= 1):
                 next_review = math.floor(report.progress * reviews) + 1
                 report = run.review(report, log)
-            log.scalars(report)
-            keep.save_if_due()
+            log.scalars(report.named, report.step, report.spent_s, bool(report.figures))
+            keep.save_if_due(run.progress >= 1)
             yield report
     except GeneratorExit:
         keep.save()  # between two steps, so the state is whole
         raise
     finally:
         log.close()
+
+
+class _NotFinite(ArithmeticError):
+    def __init__(self, where: str, what: str) -> None:
+        self.where, self.what = where, what
 
 
 class _Run:
@@ -166,18 +183,28 @@ class _Run:
         with _seeded(_mixed(self.seed, self.step)):
             terms = self.task.losses(stage, progress, self.step)
             total = sum((weight * terms[name] for name, weight in stage.weights.items()), start=torch.zeros(()))
-            values = {name: float(term.detach()) for name, term in terms.items()}
-            self._check(stage, float(total.detach()), values)
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
+            loss, gradient, *values = self._measured(total, terms)
+            named = dict(zip(terms, values, strict=True))
+            # before the update, so that what has been learned stays whole
+            self._check(stage, loss, gradient, named)
             self.optimiser.step()
             self.task.after_step(stage, progress, self.step, self.optimiser)
         self.step += 1
         self.spent_s += time.perf_counter() - started
-        return StepReport(self.step, self.progress, stage.name, float(total.detach()), values, self.spent_s)
+        rates = {group["name"]: group["lr"] for group in self.optimiser.param_groups}
+        return StepReport(self.step, self.progress, stage.name, loss, named, self.spent_s, gradient, rates)
 
     @torch.no_grad()
-    def review(self, report: StepReport, log: _Log) -> StepReport:
+    def _measured(self, total: Tensor, terms: Mapping[str, Tensor]) -> list[float]:
+        """Loss, length of the gradient, and the terms: one transfer from the device."""
+        gradients = [p.grad for _, p in self._parameters() if p.grad is not None]
+        found: list[float] = torch.stack([total, get_total_norm(gradients), *terms.values()]).tolist()
+        return found
+
+    @torch.no_grad()
+    def review(self, report: StepReport, log: Log) -> StepReport:
         started = time.perf_counter()
         log.pictures(self.task.pictures, report.step)
         figures = self.task.evaluate()
@@ -189,10 +216,16 @@ class _Run:
         for group in self.optimiser.param_groups:
             group["lr"] = group["base_lr"] * decay * stage.rates.get(group["name"], 1.0)
 
-    def _check(self, stage: Stage, total: float, values: Mapping[str, float]) -> None:
-        if not math.isfinite(total):
-            bad = ", ".join(f"{name} = {value}" for name, value in values.items() if not math.isfinite(value))
-            raise Diverged(f"training stopped at step {self.step} (stage {stage.name}): {bad or 'the sum overflows'}")
+    def _check(self, stage: Stage, loss: float, gradient: float, values: Mapping[str, float]) -> None:
+        bad = [f"{name} = {value}" for name, value in values.items() if not math.isfinite(value)]
+        if not math.isfinite(loss):
+            bad = bad or ["the loss overflows"]
+        elif not math.isfinite(gradient):
+            spoilt = [n for n, p in self._parameters() if p.grad is not None and not torch.isfinite(p.grad).all()]
+            bad = [f"the gradient of {name} is not finite" for name in spoilt] or ["the gradient overflows"]
+        else:
+            return
+        raise _NotFinite(f"step {self.step} (stage {stage.name})", ", ".join(bad))
 
     def state(self) -> dict[str, Tensor]:
         """Everything a checkpoint needs, by name."""
@@ -215,72 +248,6 @@ class _Run:
         for group in self.optimiser.param_groups:
             for index, parameter in enumerate(group["params"]):
                 yield f"{group['name']}/{index}", parameter
-
-
-class _Keeper:
-    """Writes and resumes the checkpoint of a run."""
-
-    def __init__(self, path: Path | None, identity: str, run: _Run) -> None:
-        self.path, self.run = path, run
-        self.identity = {"version": _CHECKPOINT_VERSION, "identity": identity, "seed": run.seed}
-        self.saved_step, self.saved_s = 0, 0.0
-
-    def resume(self) -> None:
-        if self.path is None or not self.path.exists():
-            return
-        tensors, about = load_tensors(self.path)
-        if {key: about.get(key) for key in self.identity} != self.identity:
-            return
-        self.run.load(tensors)
-        self.run.step, self.run.spent_s = int(about["step"]), float(about["spent_s"])
-        self.saved_step, self.saved_s = self.run.step, self.run.spent_s
-
-    def save_if_due(self) -> None:
-        if self.run.progress >= 1 or self.run.spent_s - self.saved_s >= CHECKPOINT_EVERY_S:
-            self.save()
-
-    def save(self) -> None:
-        if self.path is None or self.run.step == self.saved_step:
-            return
-        tensors = self.run.state()
-        # a loss can be finite although its update was not
-        if bad := [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]:
-            raise Diverged(f"training stopped at step {self.run.step}: not finite: {', '.join(bad)}")
-        write_tensors(self.path, tensors, self.identity | {"step": self.run.step, "spent_s": self.run.spent_s})
-        self.saved_step, self.saved_s = self.run.step, self.run.spent_s
-
-
-class _Log:
-    """TensorBoard's events; silent without a folder."""
-
-    def __init__(self, folder: Path | None) -> None:
-        self._writer: Any = None
-        self._next_s = 0.0
-        if folder is not None:
-            # a second's import, which a run without logs need not pay
-            from torch.utils.tensorboard.writer import SummaryWriter
-
-            self._writer = SummaryWriter(str(folder))
-
-    def scalars(self, report: StepReport) -> None:
-        if self._writer is None or (report.spent_s < self._next_s and not report.figures):
-            return
-        self._next_s = report.spent_s + _SCALARS_EVERY_S
-        named = {"loss": report.loss, "progress": report.progress}
-        named |= {f"terms/{name}": value for name, value in report.terms.items()}
-        named |= {f"figures/{name}": value for name, value in report.figures.items()}
-        for name, value in named.items():
-            self._writer.add_scalar(name, value, report.step)
-
-    def pictures(self, make: Callable[[], Mapping[str, Tensor]], step: int) -> None:
-        if self._writer is None:
-            return
-        for name, picture in make().items():
-            self._writer.add_image(name, picture.detach().clamp(0, 1), step)
-
-    def close(self) -> None:
-        if self._writer is not None:
-            self._writer.close()
 
 
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import tracemalloc
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -21,11 +22,11 @@ TARGET = torch.tensor([1.0, 2.0, 3.0])
 class Parabola:
     """Three numbers that are to become 1, 2, 3, seen through noise."""
 
-    def __init__(self, poison: int | None = None, late_poison: int | None = None) -> None:
+    def __init__(self, poison: int | None = None, late_poison: int | None = None, steep: int | None = None) -> None:
         self.numbers = torch.nn.Parameter(torch.zeros(3))
         self.turned = torch.nn.Parameter(torch.zeros(3, 2).T)  # [2,3], not contiguous
         self.idle = torch.nn.Parameter(torch.zeros(2))
-        self.poison, self.late_poison = poison, late_poison
+        self.poison, self.late_poison, self.steep = poison, late_poison, steep
         self.seen: list[tuple[str, float, int]] = []
         self.reviews = 0
 
@@ -37,6 +38,8 @@ class Parabola:
         self.seen.append((stage.name, progress, step))
         aim = TARGET + 0.01 * torch.randn(3)
         square = (self.numbers - aim).square().sum() + ((self.turned - aim) * TARGET).square().sum()
+        if step == self.steep:
+            square = square + 0 * (self.idle - self.idle.detach()).sum().sqrt()  # finite, but its slope is not
         return {"square": square * torch.nan if step == self.poison else square, "unweighted": square.detach() + 7}
 
     def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
@@ -113,14 +116,25 @@ def test_reviews_come_evenly_and_at_the_end() -> None:
     assert task.reviews == 4
 
 
-def test_a_loss_that_is_no_number_stops_with_the_reason_and_keeps_the_last_good_state(tmp_path: Path) -> None:
+@pytest.mark.parametrize(
+    ("spoilt", "told"),
+    [
+        ({"poison": 9}, r"step 9 \(stage all\): square = nan"),
+        ({"steep": 9}, r"step 9 \(stage all\): the gradient of idle/0 is not finite"),
+    ],
+)
+def test_what_is_no_number_stops_with_the_reason_and_spoils_nothing(
+    spoilt: dict[str, int], told: str, tmp_path: Path
+) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
     for report in fit(Parabola(), ONE, Budget(steps=50), checkpoint=checkpoint):
         if report.step == 5:
             break
-    with pytest.raises(Diverged, match=r"step 9 .*square = nan"):
-        _reports(Parabola(poison=9), 50, checkpoint=checkpoint)
+    task = Parabola(**spoilt)
+    with pytest.raises(Diverged, match=rf"{told} \(step 5 is kept in .*\.safetensors\); .*--seed"):
+        _reports(task, 50, checkpoint=checkpoint)
     assert load_tensors(checkpoint)[1]["step"] == 5
+    assert all(torch.isfinite(tensor).all() for tensor in (*task.snapshot().values(), task.idle))
 
 
 def test_numbers_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
@@ -128,6 +142,11 @@ def test_numbers_that_are_not_finite_are_never_written(tmp_path: Path) -> None:
     with pytest.raises(Diverged, match="task/numbers"):
         _reports(Parabola(late_poison=3), 4, checkpoint=checkpoint)
     assert not checkpoint.exists()
+
+
+def test_a_run_without_a_checkpoint_ends_with_finite_numbers_too() -> None:
+    with pytest.raises(Diverged, match="task/numbers"):
+        _reports(Parabola(late_poison=3), 4)
 
 
 def test_an_interrupted_run_takes_the_very_steps_of_a_whole_one(tmp_path: Path) -> None:
@@ -148,10 +167,53 @@ def test_an_interrupted_run_takes_the_very_steps_of_a_whole_one(tmp_path: Path) 
 
 
 @pytest.mark.parametrize("change", [{"identity": "other"}, {"seed": 4}])
-def test_a_checkpoint_of_something_else_is_not_resumed(tmp_path: Path, change: dict[str, Any]) -> None:
+def test_a_checkpoint_of_something_else_is_named_and_not_resumed(
+    tmp_path: Path, change: dict[str, Any], caplog: pytest.LogCaptureFixture
+) -> None:
     checkpoint = tmp_path / "checkpoint.safetensors"
     _reports(Parabola(), 10, checkpoint=checkpoint, identity="this")
+    assert not caplog.messages
     assert len(_reports(Parabola(), 10, checkpoint=checkpoint, **({"identity": "this"} | change))) == 10
+    assert [f"{checkpoint}: step 10 of a training with other data" in message for message in caplog.messages] == [True]
+
+
+def test_a_damaged_checkpoint_is_named_and_not_resumed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    _reports(Parabola(), 10, checkpoint=checkpoint)
+    checkpoint.write_bytes(checkpoint.read_bytes()[:-40])
+    assert len(_reports(Parabola(), 10, checkpoint=checkpoint)) == 10
+    assert [f"{checkpoint}: cannot be read" in message for message in caplog.messages] == [True]
+
+
+def test_a_resumed_run_has_the_seconds_that_were_left(tmp_path: Path) -> None:
+    checkpoint = tmp_path / "checkpoint.safetensors"
+    for report in fit(Parabola(), ONE, Budget(seconds=0.3), checkpoint=checkpoint):
+        if report.progress > 0.7:
+            break
+    spent_s = report.spent_s
+    rest = list(fit(Parabola(), ONE, Budget(seconds=0.3), checkpoint=checkpoint))
+    assert rest[0].step == report.step + 1
+    assert rest[0].spent_s > spent_s
+    assert rest[-1].progress == 1 > rest[0].progress >= report.progress
+
+
+def test_the_loop_keeps_nothing_of_its_steps() -> None:
+    task = Parabola()
+    run = fit(task, ONE, Budget(steps=3000), reviews=0)
+    for _ in range(300):
+        next(run)
+    tracemalloc.start()
+    try:
+        for _ in range(300):
+            next(run)
+        task.seen.clear()
+        before = tracemalloc.get_traced_memory()[0]
+        for _ in range(1500):
+            next(run)
+        task.seen.clear()
+        assert tracemalloc.get_traced_memory()[0] - before < 100_000  # bytes
+    finally:
+        tracemalloc.stop()
 
 
 def test_the_callers_random_numbers_are_left_alone() -> None:
@@ -168,11 +230,26 @@ def test_seeds_differ() -> None:
     assert losses[0][0] != losses[2][0]
 
 
-def test_tensorboard_gets_terms_figures_and_pictures(tmp_path: Path) -> None:
+def _events(folder: Path) -> Any:
     from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 
+    return EventAccumulator(str(folder)).Reload()
+
+
+def test_tensorboard_gets_terms_rates_figures_and_pictures(tmp_path: Path) -> None:
     _reports(Parabola(), 8, log_dir=tmp_path, reviews=2)
-    log = EventAccumulator(str(tmp_path))
-    log.Reload()
-    assert {"loss", "terms/square", "figures/first"} <= set(log.Tags()["scalars"])
+    log = _events(tmp_path)
+    assert set(log.Tags()["scalars"]) >= {"loss", "gradient", "terms/square", "rates/numbers", "figures/first"}
     assert [event.step for event in log.Images("picture")] == [4, 8]
+
+
+def test_a_new_training_forgets_the_last_ones_events_and_a_resumed_one_goes_on_with_them(tmp_path: Path) -> None:
+    checkpoint, logs = tmp_path / "checkpoint.safetensors", tmp_path / "logs"
+    _reports(Parabola(), 40, log_dir=logs, reviews=4)
+    for report in fit(Parabola(), ONE, Budget(steps=8), log_dir=logs, checkpoint=checkpoint, reviews=8):
+        if report.step == 5:
+            break
+    _reports(Parabola(), 8, log_dir=logs, checkpoint=checkpoint, reviews=8)
+    assert [event.step for event in _events(logs).Scalars("figures/first")] == list(range(1, 9))
+    assert _reports(Parabola(), 8, log_dir=logs, checkpoint=checkpoint) == []
+    assert len(list(logs.iterdir())) == 2, "a training that is done should write no events"

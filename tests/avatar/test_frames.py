@@ -3,7 +3,9 @@
 
 from __future__ import annotations
 
+import sys
 from dataclasses import replace
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -76,3 +78,35 @@ def test_alpha_is_judged_only_where_the_mask_is_sure(made_up: MadeUp) -> None:
     assert frames.alpha_error(half, 0, 0) == 0
     assert frames.alpha_error(1 - half, 0, 0) == pytest.approx(0.5)
     assert frames.alpha_error(half[::2, ::2], 0, 1) == 0
+
+
+def _held_kib() -> int:
+    """What this process holds of memory, mapped files included."""
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return next(int(line.split()[1]) for line in lines if line.startswith("VmRSS"))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="asks /proc what memory a process holds")
+def test_drawing_from_a_long_capture_takes_no_more_memory_than_from_a_short_one(
+    made_up: MadeUp, tmp_path: Path
+) -> None:
+    count, size = 900, 256
+    open_new = np.lib.format.open_memmap
+    pictures = open_new(tmp_path / "frames.npy", "w+", np.uint8, (count, size, size, 3))  # 177 MB
+    masks = open_new(tmp_path / "masks.npy", "w+", np.uint8, (count, size, size))  # 59 MB
+    landmarks = replace(
+        made_up.track.landmarks, points=np.resize(made_up.track.landmarks.points * size / SIZE, (count, 478, 3))
+    )
+    track = replace(
+        made_up.track, landmarks=landmarks, confidence=np.ones(count, np.float32), fitted_frames=count * 10 // 11
+    )
+    frames = Frames(replace(made_up.capture, frames=pictures, masks=masks), track)
+    alpha, order = torch.zeros(size, size), np.random.default_rng(0).permutation(count).tolist()
+    most, before = 0, 0
+    for turn, frame in enumerate(order):
+        frames.target(frame, 0)
+        frames.alpha_error(alpha, frame, 0)
+        if turn == 50:
+            before = _held_kib()
+        most = max(most, _held_kib())
+    assert most - before < 60_000
