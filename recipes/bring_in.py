@@ -17,6 +17,7 @@ from avatar3d.data_prep.masks import masks
 from avatar3d.data_prep.sync import in_step
 from avatar3d.data_prep.track import TrackSettings
 from avatar3d.recipes._clock import Clock
+from avatar3d.recipes._masks import MaskChoice
 from avatar3d.recipes.prepare import Prepared, begun_anew, finished, refuse_another, tracked, unmade_on_refusal
 from avatar3d.records import Capture, Track, Watch, unwatched
 from avatar3d.store import Work, key_of, load_capture, sweep
@@ -90,7 +91,8 @@ class _Theirs:
         if work.key("masks") == self.key(work) and work.masks.is_file() and work.background.is_file():
             made = load_capture(work)
             return dataclasses.replace(taken, masks=made.masks, background=made.background)
-        taken = masks(taken, followed, work, watch)
+        with MaskChoice().loaded(watch) as network:
+            taken = masks(taken, followed, work, watch, network)
         if not their_masks(self.foreign, work, self.settings):
             return taken
         work.finish("masks", self.key(work))

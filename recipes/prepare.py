@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -21,10 +21,14 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import CanonicalFace, load_canonical
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._face import PERSON, FaceChoice
-from avatar3d.recipes._masks import MaskChoice
+from avatar3d.recipes._masks import AUTO, MaskChoice
 from avatar3d.records import Capture, KnownPoses, Landmarks, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_track, read_json, save_track, sweep
 
+_NO_NETWORK = (
+    f"{assets.SELFIE} could not be fetched: outlines come from movement alone, which may take bits of the room for the "
+    f"person (avatar3d assets {assets.SELFIE})"
+)
 Matted = Callable[[Capture, Track, Work, Watch], Capture]
 
 
@@ -60,9 +64,12 @@ def prepare(
     Raises:
         InputError: the video cannot be used, or `out` holds another video's work.
     """
-    with settings.masks.loaded() as network:
+    with settings.masks.loaded(watch) as network:
         work, taken, _, followed = measured(video, out, settings, watch)
-        return finished(work, taken, followed, watch, partial(masks, network=network))
+        prepared = finished(work, taken, followed, watch, partial(masks, network=network))
+    if network is None and settings.masks.name == AUTO:
+        return replace(prepared, figures=prepared.figures | {"warnings": [*prepared.figures["warnings"], _NO_NETWORK]})
+    return prepared
 
 
 def finished(work: Work, taken: Capture, followed: Track, watch: Watch, matted: Matted = masks) -> Prepared:

