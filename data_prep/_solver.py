@@ -16,6 +16,7 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
+from avatar3d import geometry
 from avatar3d.geometry import matrix_from_quat, quat_from_matrix, quat_from_rotvec, rotvec_from_quat
 
 ROBUST_U = 0.015  # reprojection errors beyond this (1 % of a face's width) lose weight
@@ -242,15 +243,8 @@ class Similarity:
 
 
 def similarity(points: Tensor, target: Tensor, weights: Tensor) -> Similarity:
-    """What brings points [V,3] closest to `target` [V,3]; weights [V] (Umeyama, 1991)."""
-    share = weights / weights.sum()
-    here, there = share @ points, share @ target
-    centred = points - here
-    u, values, vt = torch.linalg.svd((share[:, None] * centred).T @ (target - there))
-    signs = torch.cat([values.new_ones(2), torch.det(u @ vt).reshape(1).sign()])
-    scale = (values * signs).sum() / (share @ centred.square()).sum()
-    turn = (u * signs) @ vt
-    return Similarity(scale, turn, there - scale * here @ turn)
+    """What brings points [V,3] closest to `target` [V,3]; weights [V]."""
+    return Similarity(*geometry.similarity(points, target, weights))
 
 
 def aligned(points: Tensor, target: Tensor, weights: Tensor) -> Tensor:

@@ -56,9 +56,8 @@ def masks(
     seen_by = () if network is None else (network.key,)
     key = key_of("masks", _VERSION, capture.source_hash, capture.frames.shape, file_hash(work.track_file), *seen_by)
     heard = unheard if network is None else partial(_heard, capture, network)
-    if work.key("masks") == key and work.masks.is_file() and work.background.is_file():
-        made = load_capture(work)
-        return dataclasses.replace(capture, masks=made.masks, background=made.background)
+    if (kept := masks_of(work, capture, key)) is not None:
+        return kept
     with frames_writer(work.masks, capture.frames.shape[:3]) as alpha, torch_threads(1):
         groups = sorted(rooms(capture, track), key=_length, reverse=True)
         done = 0
@@ -75,6 +74,14 @@ def masks(
     return dataclasses.replace(
         capture, masks=np.load(work.masks, mmap_mode="r"), background=load_picture(work.background)
     )
+
+
+def masks_of(work: Work, capture: Capture, key: str) -> Capture | None:
+    """The capture with the masks and the room that a work folder keeps under `key`; None where it keeps others."""
+    if work.key("masks") != key or not (work.masks.is_file() and work.background.is_file()):
+        return None
+    made = load_capture(work)
+    return dataclasses.replace(capture, masks=made.masks, background=made.background)
 
 
 @dataclass(frozen=True)

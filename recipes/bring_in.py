@@ -13,14 +13,14 @@ from avatar3d import assets
 from avatar3d.data_prep import exchange
 from avatar3d.data_prep.exchange import Foreign
 from avatar3d.data_prep.exchange.taken import TakeSettings, known_poses, source_hash, take, their_masks
-from avatar3d.data_prep.masks import masks
+from avatar3d.data_prep.masks import masks, masks_of
 from avatar3d.data_prep.sync import in_step
 from avatar3d.data_prep.track import TrackSettings
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._masks import MaskChoice
 from avatar3d.recipes.prepare import Prepared, begun_anew, finished, refuse_another, tracked, unmade_on_refusal
 from avatar3d.records import Capture, Track, Watch, unwatched
-from avatar3d.store import Work, key_of, load_capture, sweep
+from avatar3d.store import Work, key_of, sweep
 
 _VERSION = 1  # of the masks
 
@@ -88,9 +88,8 @@ class _Theirs:
     settings: TakeSettings
 
     def __call__(self, taken: Capture, followed: Track, work: Work, watch: Watch) -> Capture:
-        if work.key("masks") == self.key(work) and work.masks.is_file() and work.background.is_file():
-            made = load_capture(work)
-            return dataclasses.replace(taken, masks=made.masks, background=made.background)
+        if (kept := masks_of(work, taken, self.key(work))) is not None:
+            return kept
         with MaskChoice().loaded(watch) as network:
             taken = masks(taken, followed, work, watch, network)
         if not their_masks(self.foreign, work, self.settings):

@@ -14,10 +14,12 @@ import numpy as np
 import scipy.sparse
 import scipy.sparse.csgraph
 import scipy.spatial
+import torch
 
 from avatar3d.face.canonical import CanonicalFace
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
 from avatar3d.face.rig import triangles_within
+from avatar3d.geometry import similarity
 from avatar3d.records import FaceModel
 
 _RIMS = (RIGHT_EYE, LEFT_EYE, OUTER_LIPS, INNER_LIPS)
@@ -136,12 +138,11 @@ def _laplacian(triangles: np.ndarray, count: int) -> np.ndarray:
 
 
 def _similar(points: np.ndarray, here: np.ndarray, there: np.ndarray) -> np.ndarray:
-    """Points [V,3] after the similarity that brings `here` [N,3] closest to `there` [N,3] (Umeyama, 1991)."""
-    middle, goal = here.mean(0), there.mean(0)
-    u, values, vt = np.linalg.svd((here - middle).T @ (there - goal))
-    signs = np.array([1.0, 1.0, np.sign(np.linalg.det(u @ vt))])
-    scale = (values * signs).sum() / np.square(here - middle).sum()
-    return scale * (points - middle) @ (u * signs) @ vt + goal
+    """Points [V,3] after the similarity that brings `here` [N,3] closest to `there` [N,3]."""
+    known = torch.from_numpy(here), torch.from_numpy(there.astype(here.dtype))
+    scale, turn, shift = (part.numpy() for part in similarity(*known, known[0].new_ones(len(here))))
+    moved: np.ndarray = scale * points @ turn + shift
+    return moved
 
 
 def _vertex_normals(vertices: np.ndarray, triangles: np.ndarray) -> np.ndarray:
