@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The algebra of refining a motion: every frame's quadratic, a prior about where it began, steady heads.
 
-D numbers a frame: six of the head's pose, then the face's. All frames share one curvature, which is what makes the
-solution in time cheap: in the basis that diagonalises it together with the prior on accelerations, the six numbers of a
-pose are six separate chains, each a band of half-width two.
+D numbers a frame: six of a pose, the head's or the body's, then the face's, if any. All frames share one curvature,
+which is what makes the solution in time cheap: in the basis that diagonalises it together with the prior on
+accelerations, the six numbers of a pose are six separate chains, each a band of half-width two.
 """
 
 from __future__ import annotations
@@ -29,6 +29,13 @@ class Quadratic:
     slope: np.ndarray  # [T,D] s, of the data
     precision: np.ndarray  # [D] p, of the prior
     moved: np.ndarray  # [T,D] m, how far each frame is from where the prior has its peak
+
+    def parted(self, at: int) -> tuple[Quadratic, Quadratic]:
+        """The numbers before column `at` and those from there on, each as if the others stood still."""
+        return self._columns(slice(None, at)), self._columns(slice(at, None))
+
+    def _columns(self, part: slice) -> Quadratic:
+        return Quadratic(self.curvature[part, part], self.slope[:, part], self.precision[part], self.moved[:, part])
 
     def free(self, rows: np.ndarray) -> np.ndarray:
         """The best step [T,D] of each of `rows` for itself; 0 elsewhere."""

@@ -70,6 +70,14 @@ class Head(Saved, Protocol):
 
 
 @runtime_checkable
+class Bodied(Protocol):
+    """A head that stands on a body with a pose of its own."""
+
+    def body(self, motion: Motion, cuts: Sequence[int] = ()) -> np.ndarray:
+        """world_from_body [T,7] float32: the motion's own, and where it brings none, as the head's pose suggests."""
+
+
+@runtime_checkable
 class Listen(Protocol):
     """An audio feature: rows at the motion's frame rate."""
 

@@ -119,13 +119,18 @@ class Motion:
     head: np.ndarray  # [T,7] float32 world_from_head: quaternion wxyz, translation u
     fps: float  # frames per second
     basis: str = "personal"  # the space of `expression`: "personal" or "arkit"
+    body: np.ndarray | None = (
+        None  # [T,7] float32 world_from_body, the usual head pose when at rest; None: not measured
+    )
 
     def __len__(self) -> int:
         return len(self.expression)
 
     def __getitem__(self, rows: slice) -> Motion:
         """The same motion for a range of frames."""
-        return Motion(self.expression[rows], self.blink[rows], self.gaze[rows], self.head[rows], self.fps, self.basis)
+        body = None if self.body is None else self.body[rows]
+        face = self.expression[rows], self.blink[rows], self.gaze[rows]
+        return Motion(*face, self.head[rows], self.fps, self.basis, body)
 
 
 FAULTS = ("", "no face found", "another face", "face covered", "blurred", "picture repeated")

@@ -5,8 +5,9 @@
 
 Landmarks say where a face is to half a pixel, frame by frame for themselves. A trained head says it to a fraction of
 that, from every pixel of the skin, and in its own terms: head pose, expression, lids and gaze of each frame are moved
-until the picture agrees, by Gauss-Newton (Lucas and Kanade, 1981, with a renderer in place of the template). The head
-itself stays as it is, so pictures that it was not trained on teach it nothing.
+until the picture agrees, by Gauss-Newton (Lucas and Kanade, 1981, with a renderer in place of the template). So is the
+pose of the body, of which landmarks say nothing at all. The head itself stays as it is, so pictures that it was not
+trained on teach it nothing.
 """
 
 from __future__ import annotations
@@ -22,7 +23,7 @@ from torch import Tensor
 
 from avatar3d._steady import POSE, Quadratic
 from avatar3d.avatar._frames import Frames
-from avatar3d.contracts import Draw, Head
+from avatar3d.contracts import Bodied, Draw, Head
 from avatar3d.geometry import normalise, quat_from_rotvec, quat_multiply, rotvec_from_quat
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.threads import torch_threads
@@ -36,6 +37,7 @@ _CURVATURE_FRAMES = 16
 _PATCH_PX = 10.0
 _STILL_LOOK = 0.02  # lids and gaze that move less are taken to move by this
 _LEAST_VARIANCE = (0.5 / 255) ** 2  # of a difference: pictures come in whole numbers
+_LOOKS = 4  # both lids, gaze across and down
 _PROBE = 0.5  # of the prior's deviations: how far a number is moved to see what it does to the picture
 
 
@@ -48,6 +50,8 @@ class RefineSettings:
     shift_u: float = 0.01
     expression: float = 0.25  # in units of expression, which have unit variance
     lids_gaze: float = 0.5  # in standard deviations of the capture's own
+    body_turn_deg: float = 2.0  # standard deviations about what the head's pose suggests
+    body_shift_u: float = 0.05
     steadiness: float = 32.0  # strength of the prior on the head's accelerations over the measured one
 
 
@@ -62,9 +66,10 @@ def refine(
 ) -> Track:
     """The track with the motion under which `head`, drawn, agrees best with the capture's pictures.
 
-    A frame's picture speaks for that frame alone, except that the head's pose is steadied over time (heavy-tailed
-    second differences), never across a cut or a frame of confidence 0. Those frames, and frames that are not asked
-    for, keep their motion. Nothing is random. What is held beside the pictures is a few hundred bytes a frame.
+    A frame's picture speaks for that frame alone, except that the poses of head and body are steadied over time
+    (heavy-tailed second differences), never across a cut or a frame of confidence 0. Those frames, and frames that are
+    not asked for, keep their motion; where the track has no body, they take the one that the head's pose suggests.
+    Nothing is random. What is held beside the pictures is a few hundred bytes a frame.
 
     Args:
         frames: a range of step 1; None: all.
@@ -74,8 +79,12 @@ def refine(
     if not runs:
         return track
     with torch_threads(1):
-        scene, spread = _Scene(head, capture, track, draw), _spread(track, settings)
-        motion, total = track.motion, np.zeros((len(track.motion), len(spread)))
+        scene = _Scene(head, capture, track, draw)
+        motion = track.motion
+        if isinstance(head, Bodied):
+            motion = replace(motion, body=head.body(motion, capture.cuts))
+        spread = _spread(replace(track, motion=motion), settings)
+        total = np.zeros((len(motion), len(spread)))
         curvature: np.ndarray | None = None
         for number in range(settings.passes):
             told = partial(_tell, watch, number, settings.passes)
@@ -84,23 +93,43 @@ def refine(
                 curvature = scene.curvature(seen, _PROBE * spread)
             problem = Quadratic(curvature / seen.variance, seen.slopes / seen.variance, 1 / spread**2, total)
             last = number == settings.passes - 1
-            step = problem.steady(_path(motion, runs), runs, settings.steadiness if last else 0.0)
+            step = _step(problem, motion, runs, settings.steadiness if last else 0.0)
             motion, total = moved(motion, step), total + step
     return replace(track, motion=motion)
 
 
 def moved(motion: Motion, step: np.ndarray) -> Motion:
-    """A motion moved by steps [T,6+K+4]: turn (rad), shift (u), expression, both lids, gaze across and down."""
-    head = torch.from_numpy(motion.head[:, :4].astype(np.float64))
-    turned = normalise(quat_multiply(quat_from_rotvec(torch.from_numpy(step[:, :3])), head)).numpy()
-    face = step[:, POSE:].astype(np.float32)
+    """A motion moved by steps [T,6+K+4]: turn (rad), shift (u), expression, both lids, gaze across and down.
+
+    Where the motion has a body, six more: its turn and shift.
+    """
+    face, numbers = motion.expression.shape[1], POSE + motion.expression.shape[1] + _LOOKS
+    looks = step[:, POSE + face : numbers].astype(np.float32)
     return replace(
         motion,
-        head=np.concatenate([turned, motion.head[:, 4:] + step[:, 3:POSE]], 1).astype(np.float32),
-        expression=motion.expression + face[:, :-4],
-        blink=motion.blink + face[:, -4:-2],
-        gaze=motion.gaze + face[:, [-2, -1, -2, -1]],
+        head=_moved_poses(motion.head, step[:, :POSE]),
+        expression=motion.expression + step[:, POSE : POSE + face].astype(np.float32),
+        blink=motion.blink + looks[:, :2],
+        gaze=motion.gaze + looks[:, [2, 3, 2, 3]],
+        body=None if motion.body is None else _moved_poses(motion.body, step[:, numbers:]),
     )
+
+
+def _moved_poses(poses: np.ndarray, step: np.ndarray) -> np.ndarray:
+    """Poses [T,7] turned and shifted by [T,6]."""
+    turns = quat_from_rotvec(torch.from_numpy(step[:, :3]))
+    quats = normalise(quat_multiply(turns, torch.from_numpy(poses[:, :4].astype(np.float64)))).numpy()
+    return np.concatenate([quats, poses[:, 4:] + step[:, 3:]], 1).astype(np.float32)
+
+
+def _step(problem: Quadratic, motion: Motion, runs: Sequence[slice], strength: float) -> np.ndarray:
+    """The best step [T,D]: of head and face, then of the body given these."""
+    if motion.body is None:
+        return problem.steady(_path(motion.head, runs), runs, strength)
+    head, body = problem.parted(-POSE)
+    step = head.steady(_path(motion.head, runs), runs, strength)
+    pulled = replace(body, slope=body.slope + step @ problem.curvature[:-POSE, -POSE:])
+    return np.concatenate([step, pulled.steady(_path(motion.body, runs), runs, strength)], 1)
 
 
 def usable_frames(track: Track) -> np.ndarray:
@@ -113,12 +142,14 @@ def _tell(watch: Watch, number: int, passes: int, share: float) -> None:
 
 
 def _spread(track: Track, settings: RefineSettings) -> np.ndarray:
-    """Standard deviations [6+K+4] of the prior about the landmarks' motion."""
+    """Standard deviations [D] of the prior about where the motion began."""
     known = track.motion[: track.fitted_frames]
     looks = np.concatenate([known.blink, known.gaze[:, :2]], 1)
     pose = [np.radians(settings.turn_deg)] * 3 + [settings.shift_u] * 3
     expression = [settings.expression] * known.expression.shape[1]
-    return np.array([*pose, *expression, *(settings.lids_gaze * looks.std(0).clip(_STILL_LOOK))])
+    body = [np.radians(settings.body_turn_deg)] * 3 + [settings.body_shift_u] * 3
+    spread = [*pose, *expression, *(settings.lids_gaze * looks.std(0).clip(_STILL_LOOK))]
+    return np.array(spread if known.body is None else spread + body)
 
 
 def _runs(usable: np.ndarray, cuts: Sequence[int], frames: range) -> list[slice]:
@@ -132,11 +163,11 @@ def _runs(usable: np.ndarray, cuts: Sequence[int], frames: range) -> list[slice]
     return [slice(a, b) for a, b in pairwise(edges.tolist()) if asked[a]]
 
 
-def _path(motion: Motion, runs: Sequence[slice]) -> np.ndarray:
-    """Poses [T,6] as sums of turns from frame to frame (whose differences hold for a head turned any way)."""
-    quats = torch.from_numpy(motion.head[:, :4].astype(np.float64))
-    path = np.zeros((len(motion), POSE))
-    path[:, 3:] = motion.head[:, 4:]
+def _path(poses: np.ndarray, runs: Sequence[slice]) -> np.ndarray:
+    """Poses [T,6] of [T,7], as sums of turns from frame to frame (whose differences hold for a head turned any way)."""
+    quats = torch.from_numpy(poses[:, :4].astype(np.float64))
+    path = np.zeros((len(poses), POSE))
+    path[:, 3:] = poses[:, 4:]
     for run in runs:
         back = quats[run][:-1] * torch.tensor([1.0, -1.0, -1.0, -1.0], dtype=torch.float64)
         turns = rotvec_from_quat(quat_multiply(quats[run][1:], back)).numpy()
@@ -146,7 +177,7 @@ def _path(motion: Motion, runs: Sequence[slice]) -> np.ndarray:
 
 @dataclass(frozen=True)
 class _Seen:
-    """What pictures say of a motion, D numbers a frame; and of F frames more."""
+    """What pictures say of a motion, D numbers a frame (as in `moved`); and of F frames more."""
 
     slopes: np.ndarray  # [T,D] half the gradient of weighted squared differences
     variance: float  # of a difference
@@ -171,7 +202,7 @@ class _Scene:
         chosen = asked[np.linspace(0, len(asked) - 1, min(_CURVATURE_FRAMES, len(asked))).astype(int)]
         slopes, answers = np.zeros((len(motion), len(probe))), []
         for number in range(len(probe)):
-            answer = self._answer(motion, codes, number, float(probe[number]))
+            answer = self._answer(motion, codes, number, len(probe), float(probe[number]))
             slopes[:, number] = (answer * pulls).sum(1).numpy()
             answers.append(answer[chosen])
         return _Seen(slopes, variance, chosen, codes[chosen], torch.stack(answers))
@@ -189,11 +220,11 @@ class _Scene:
         return pulls, _PATCH_PX * max(squares / weights, _LEAST_VARIANCE)
 
     @torch.no_grad()
-    def _answer(self, motion: Motion, codes: Tensor, number: int, size: float) -> Tensor:
+    def _answer(self, motion: Motion, codes: Tensor, number: int, numbers: int, size: float) -> Tensor:
         """How the codes of each frame [T,P] move with one number of that frame's motion."""
         # signs alternate from frame to frame: what a head averages over time hardly answers then
         signs = np.where(np.arange(len(motion)) % 2, -1.0, 1.0)
-        nudge = np.zeros((len(motion), POSE + motion.expression.shape[1] + 4))
+        nudge = np.zeros((len(motion), numbers))
         nudge[:, number] = size * signs
         answer = self.head.encode(moved(motion, nudge), self.cuts) - codes
         return answer * codes.new_tensor(signs / size)[:, None]

@@ -70,12 +70,12 @@ def talk(
 
 
 def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
-    """The whole motion of a sound: face from the voice, head and gaze from the person's own clip."""
+    """The whole motion of a sound: face from the voice, head, body and gaze from the person's own clip."""
     return laid_over(speak(sound, seed), clip, head_motion, seed)
 
 
 def laid_over(said: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
-    """`said` with head and gaze from the person's own clip."""
+    """`said` with head, body and gaze from the person's own clip."""
     if head_motion == "still":
         return still(said, clip)
     start = int(np.random.default_rng(seed).integers(max(len(clip), 1)))

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import MadeUp, make
+from made_up import MadeUp, film, make
 
 from avatar3d.geometry import quat_multiply, rotvec_from_quat
 from avatar3d.records import Motion, Progress, Track
@@ -62,6 +62,25 @@ def test_a_perturbed_motion_comes_back(filmed: MadeUp, noisy: Track, refined: Mo
     assert (after[:3] < before[:3] / 2.5).all()
     assert (after[3:5] < before[3:5] / 2.5).all()  # depth shows least
     assert (after[POSE:] < before[POSE:] / 2.5).all()
+
+
+def _bodies(motion: Motion, head: np.ndarray, shift: np.ndarray) -> Motion:
+    """A motion whose body stands at `head`, [7], moved by [T,3]."""
+    poses = np.tile(head, (len(motion), 1))
+    poses[:, 4:] += shift
+    return replace(motion, body=poses.astype(np.float32))
+
+
+def test_a_body_that_moves_by_itself_is_found(filmed: MadeUp, noisy: Track) -> None:
+    t = np.arange(FRAMES)
+    shift = np.stack([0.05 * np.sin(t * 0.15), 0.03 * np.sin(t * 0.23), 0 * t], 1)
+    true = _bodies(filmed.track.motion, filmed.truth.parts["rest_pose"].numpy(), shift)
+    capture = replace(filmed.capture, frames=film(filmed.truth, true))
+    found = refine(filmed.truth, capture, noisy, Native()).motion
+    assert found.body is not None and true.body is not None
+    before, after = (np.abs(body - true.body)[:, 4:6] for body in (filmed.truth.body(noisy.motion), found.body))
+    assert (after.mean(0) < before.mean(0) / 2.5).all()
+    assert np.abs(found.head[:, 4:6] - true.head[:, 4:6]).mean() < 0.003
 
 
 def test_the_head_becomes_steadier(filmed: MadeUp, noisy: Track, refined: Motion) -> None:

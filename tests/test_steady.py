@@ -64,6 +64,14 @@ def test_the_face_answers_a_steadied_pose(quadratic: Quadratic) -> None:
         assert np.abs(slope[run, POSE:]).max() < 1e-9
 
 
+def test_parted_numbers_have_the_slopes_and_curvatures_they_had(quadratic: Quadratic) -> None:
+    pose, face = quadratic.parted(POSE)
+    step = np.random.default_rng(2).normal(size=(FRAMES, DIMENSIONS))
+    across = np.einsum("td,de,te->", step[:, :POSE], quadratic.curvature[:POSE, POSE:], step[:, POSE:])
+    apart = _cost(pose, step[:, :POSE]) + _cost(face, step[:, POSE:])
+    assert apart + across == pytest.approx(_cost(quadratic, step))
+
+
 def test_gaps_part_the_runs(quadratic: Quadratic) -> None:
     path = np.zeros((FRAMES, POSE))
     path[14:] = 1.0  # a jump, where no frame may notice it

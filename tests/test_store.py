@@ -5,7 +5,7 @@ from __future__ import annotations
 
 import json
 import os
-from dataclasses import fields
+from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -161,6 +161,13 @@ def test_avatar_folder_round_trip(tmp_path: Path) -> None:
     torch.testing.assert_close(back["means"], head["means"])
     torch.testing.assert_close(folder.read_voice()["w"], voice["w"])
     assert_same(folder.read_clip(), motion())
+
+
+@pytest.mark.parametrize("body", [None, some(T, 7)])
+def test_a_motion_comes_back_with_the_body_it_had(tmp_path: Path, body: np.ndarray | None) -> None:
+    whole = replace(motion(), body=body)
+    store.save_motion(tmp_path / "motion.safetensors", whole)
+    assert_same(store.load_motion(tmp_path / "motion.safetensors"), whole)
 
 
 def test_a_damaged_avatar_names_the_file(tmp_path: Path) -> None:

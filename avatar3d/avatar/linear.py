@@ -3,7 +3,8 @@
 
 For codes psi [K] Gaussian i has mean mu_i + sum_k psi_k dmu_ki, rotation exp(sum_k psi_k dr_ki) q_i and colour
 c_i + sum_k psi_k dc_ki (as in RGBAvatar, Li et al., CVPR 2025, but with the codes given by a tracker); then it is
-carried by a blend of two rigid frames, the head's and the body's. The body's pose is predicted from the head's.
+carried by a blend of two rigid frames, the head's and the body's. Where a motion brings no pose of the body, it is
+predicted from the head's.
 A row of `encode` is [psi K, world_from_head 7, world_from_body 7].
 """
 
@@ -110,9 +111,15 @@ class LinearHead:
         rest = parts["rest_pose"]
         raw = raw_codes(motion, self._expression(motion, parts["arkit_map"].numpy()), rest)
         codes = ((raw - parts["code_offset"]) / parts["code_scale"]).clamp(-CODE_LIMIT, CODE_LIMIT)
-        body = body_pose(self.body_features(motion, cuts) @ parts["body_map"], rest)
-        head = torch.from_numpy(np.asarray(motion.head, np.float32))
+        head, body = (torch.from_numpy(np.asarray(pose, np.float32)) for pose in (motion.head, self.body(motion, cuts)))
         return torch.cat([codes, head, body], 1).to(self.parts["means"].device)
+
+    def body(self, motion: Motion, cuts: Sequence[int] = ()) -> np.ndarray:
+        """world_from_body [T,7] float32: the motion's own, and where it brings none, as the head's pose suggests."""
+        if motion.body is not None:
+            return motion.body
+        deviation = self.body_features(motion, cuts) @ self.parts["body_map"].cpu()
+        return body_pose(deviation, self.parts["rest_pose"].cpu()).detach().numpy()
 
     def body_features(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
         """[T,19]: a one, then standardised features of the head's pose."""

@@ -18,7 +18,7 @@ _NECK_U = (0.0, -0.9, -0.8)  # head space: about where a skull rests on its neck
 
 
 def replay(motion: Motion, clip: Motion, start: int = 0) -> Motion:
-    """`motion` with head pose and gaze of `clip`, played forwards and backwards without a jump or a sudden stop.
+    """`motion` with head, body and gaze of `clip`, played forwards and backwards without a jump or a sudden stop.
 
     Only the longest stretch of the clip without a cut is played. At both ends time slows down and turns: the position
     is a rounded triangle wave, whose speed is at most that of the clip.
@@ -28,13 +28,15 @@ def replay(motion: Motion, clip: Motion, start: int = 0) -> Motion:
     """
     stretch = longest_stretch(clip)
     at = rounded_triangle(np.arange(start, start + len(motion)), len(stretch))
-    return replace(motion, head=_poses_at(stretch.head, at), gaze=_rows_at(stretch.gaze, at))
+    body = None if stretch.body is None else _poses_at(stretch.body, at)
+    return replace(motion, head=_poses_at(stretch.head, at), gaze=_rows_at(stretch.gaze, at), body=body)
 
 
 def still(motion: Motion, clip: Motion) -> Motion:
-    """`motion` with the head in the clip's most usual pose, looking ahead."""
-    head = np.repeat(usual_pose(clip)[None], len(motion), axis=0)
-    return replace(motion, head=head, gaze=np.zeros((len(motion), 4), np.float32))
+    """`motion` with head and body as in the clip's most usual pose, looking ahead."""
+    usual = np.full(len(motion), _usual_frame(clip))
+    body = None if clip.body is None else clip.body[usual]
+    return replace(motion, head=_one_sign(clip.head)[usual], gaze=np.zeros((len(motion), 4), np.float32), body=body)
 
 
 def turned(motion: Motion, clip: Motion) -> Motion:
@@ -47,13 +49,18 @@ def turned(motion: Motion, clip: Motion) -> Motion:
     turn = compose(invert(usual.expand_as(heads)), heads)  # in the head's own axes
     neck = turn.new_tensor(_NECK_U)
     turn[:, 4:] = neck - rotate(turn[:, :4], neck.expand(len(turn), 1, 3))[:, 0]
-    return replace(motion, head=compose(stands.expand_as(turn), turn).float().numpy())
+    # where another body stood says nothing of this one
+    return replace(motion, head=compose(stands.expand_as(turn), turn).float().numpy(), body=None)
 
 
 def usual_pose(clip: Motion) -> np.ndarray:
     """The pose [7] of the clip that is nearest to the median pose."""
+    return _one_sign(clip.head)[_usual_frame(clip)]
+
+
+def _usual_frame(clip: Motion) -> int:
     poses = _one_sign(clip.head)
-    return poses[np.abs(poses - np.median(poses, axis=0)).sum(1).argmin()]
+    return int(np.abs(poses - np.median(poses, axis=0)).sum(1).argmin())
 
 
 def longest_stretch(clip: Motion) -> Motion:

@@ -19,14 +19,15 @@ from avatar3d.store.work import WORK_VERSION, Work
 def motion_arrays(motion: Motion) -> tuple[dict[str, np.ndarray], dict[str, Any]]:
     """A Motion as named arrays and JSON values."""
     arrays = {name: getattr(motion, name) for name in ("expression", "blink", "gaze", "head")}
+    if motion.body is not None:
+        arrays["body"] = motion.body
     return arrays, {"fps": motion.fps, "basis": motion.basis}
 
 
 def motion_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Motion:
     """The Motion that `motion_arrays` took apart."""
-    return Motion(
-        arrays["expression"], arrays["blink"], arrays["gaze"], arrays["head"], float(about["fps"]), about["basis"]
-    )
+    face = arrays["expression"], arrays["blink"], arrays["gaze"]
+    return Motion(*face, arrays["head"], float(about["fps"]), about["basis"], arrays.get("body"))
 
 
 def save_motion(path: Path, motion: Motion) -> None:

@@ -13,7 +13,7 @@ from made_up import SETTINGS, MadeUp
 from avatar3d.avatar._turned import turned
 from avatar3d.avatar.linear import CODE_LIMIT, LinearHead
 from avatar3d.choose import choose
-from avatar3d.contracts import Head
+from avatar3d.contracts import Bodied, Head
 from avatar3d.errors import InputError
 from avatar3d.geometry import apply_pose
 
@@ -91,6 +91,20 @@ def test_a_jump_of_the_head_is_taken_for_a_cut(made_up: MadeUp) -> None:
     head[30:, 4] += 2.0
     jumped = replace(motion, head=head)
     assert torch.equal(made_up.truth.encode(jumped), made_up.truth.encode(jumped, cuts=[30]))
+
+
+def test_a_body_that_was_measured_is_taken_and_any_other_follows_the_head(made_up: MadeUp) -> None:
+    head, motion = made_up.truth, made_up.track.motion
+    assert isinstance(head, Bodied)
+    rows = head.encode(motion)
+    suggested = torch.from_numpy(head.body(motion))
+    assert torch.allclose(suggested, rows[:, -7:])
+    measured = suggested.numpy() + np.array([0, 0, 0, 0, 0.1, 0, 0], np.float32)
+    whole = head.encode(replace(motion, body=measured))
+    assert torch.equal(whole[:, -7:], torch.from_numpy(measured))
+    assert torch.equal(whole[:, :-7], rows[:, :-7])
+    part = slice(10, 14)
+    assert torch.equal(head.encode(replace(motion, body=measured)[part])[:, -7:], whole[part, -7:])
 
 
 def test_one_frame_is_a_motion_too(made_up: MadeUp) -> None:

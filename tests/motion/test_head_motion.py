@@ -80,6 +80,16 @@ def test_still_holds_one_pose_of_the_clip() -> None:
     assert not held.gaze.any()
 
 
+def test_a_recorded_body_goes_with_the_recorded_head() -> None:
+    clip = clip_of(200)
+    clip = replace(clip, body=clip.head * np.array([1, 1, 1, 1, 2, 2, 2], np.float32))
+    for moved in (replay(blank(500), clip, start=33), still(blank(50), clip)):
+        assert moved.body is not None
+        np.testing.assert_allclose(moved.body[:, 4:], 2 * moved.head[:, 4:], atol=1e-5)
+    assert turned(clip, clip_of(40)).body is None  # where a stranger's body stood, ours does not
+    assert replay(clip, clip_of(40)).body is None
+
+
 def test_turns_of_another_head_are_taken_on_from_ones_own_usual_pose() -> None:
     """A head that was filmed from the side, and nods twice: here it stands as it usually does, and nods twice."""
     angles = np.array([0.4, 0.4, 0.6, 0.4, 0.2, 0.4, 0.4])
