@@ -10,14 +10,28 @@ is the part's name on the command line (see `avatar3d.choose`). Saved parts are 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol, Self, runtime_checkable
+from typing import Any, ClassVar, Protocol, Self, runtime_checkable
 
 import numpy as np
+import torch
 from torch import Tensor
 
-from avatar3d.records import Camera, FaceModel, Gaussians, Image, Motion, Sound, Watch, unwatched
+from avatar3d.records import (
+    Camera,
+    Capture,
+    FaceModel,
+    Gaussians,
+    Image,
+    Motion,
+    Sound,
+    Stage,
+    Track,
+    Watch,
+    unwatched,
+)  # fmt: skip
 
 
 @runtime_checkable
@@ -67,6 +81,70 @@ class Head(Saved, Protocol):
 
     def pose(self, code: Tensor) -> Gaussians:
         """The Gaussians of one frame, code [P], in world space."""
+
+
+Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures [3,h,w] 0..1, drawn and real -> a scalar
+
+
+class Fittable(Protocol):
+    """Something that can be trained."""
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        """Adam's groups: `name`, `params` (a list), `lr`, and any other option of torch.optim.Adam."""
+
+    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
+        """Unweighted scalar terms of one step; at least those that `stage.weights` names."""
+
+    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
+        """Whatever follows an update: clamps, hand-made updates, relocation (which edits the optimiser's state)."""
+
+    def snapshot(self) -> dict[str, Tensor]:
+        """Everything that changes while training, by name; the optimiser's own state is kept by `fit`."""
+
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        """Takes back, in place, what `snapshot` gave."""
+
+    def pictures(self) -> dict[str, Tensor]:
+        """Pictures [3,H,W] 0..1 to look at, by name."""
+
+    def evaluate(self) -> dict[str, float]:
+        """Figures on frames that are not trained on."""
+
+
+class HeadLearner(Fittable, Protocol):
+    """A head in training: `avatar3d.fit.fit(learner, ...)`, then `trained()`."""
+
+    def trained(self) -> Head:
+        """The head as it stands."""
+
+
+@dataclass(frozen=True)
+class Tools:
+    """What a head is trained with."""
+
+    draw: Draw
+    perceptual: Perceptual | None = None
+    retrack: Callable[[Head], Motion] | None = None  # a better motion of the capture, found with a half-trained head
+    device: str = "cpu"  # where tensors are made; `perceptual` is there already
+
+
+@runtime_checkable
+class TrainableHead(Head, Protocol):
+    """A head that `avatar3d train` can train on a tracked capture."""
+
+    stages: ClassVar[Sequence[Stage]]  # what counts when, where the training's settings say nothing else
+
+    @classmethod
+    def learner(
+        cls, capture: Capture, track: Track, triangles: np.ndarray, tools: Tools, settings: Any = None, seed: int = 0
+    ) -> HeadLearner:
+        """An untrained head, ready for its first step.
+
+        Args:
+            triangles: [F,3] of the canonical face, whose vertices `track.neutral` holds.
+            settings: the head's own frozen dataclass; None: its defaults.
+            seed: of the starting points; `fit` has its own.
+        """
 
 
 @runtime_checkable

@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, Protocol
 
 import torch
 from torch import Tensor
@@ -26,6 +25,7 @@ from torch.nn.utils import get_total_norm
 
 from avatar3d._fit_keeper import Diverged, Keeper
 from avatar3d._fit_log import Log
+from avatar3d.contracts import Fittable
 from avatar3d.records import Stage
 
 __all__ = ["Budget", "Diverged", "Fittable", "Stage", "StepReport", "fit"]
@@ -71,31 +71,6 @@ class StepReport:
         for part in ("terms", "rates", "figures"):
             found |= {f"{part}/{name}": value for name, value in getattr(self, part).items()}
         return found
-
-
-class Fittable(Protocol):
-    """Something that can be trained."""
-
-    def param_groups(self) -> list[dict[str, Any]]:
-        """Adam's groups: `name`, `params` (a list), `lr`, and any other option of torch.optim.Adam."""
-
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
-        """Unweighted scalar terms of one step; at least those that `stage.weights` names."""
-
-    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
-        """Whatever follows an update: clamps, hand-made updates, relocation (which edits the optimiser's state)."""
-
-    def snapshot(self) -> dict[str, Tensor]:
-        """Everything that changes while training, by name; the optimiser's own state is kept by `fit`."""
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        """Takes back, in place, what `snapshot` gave."""
-
-    def pictures(self) -> dict[str, Tensor]:
-        """Pictures [3,H,W] 0..1 to look at, by name."""
-
-    def evaluate(self) -> dict[str, float]:
-        """Figures on frames that are not trained on."""
 
 
 def fit(

@@ -7,11 +7,17 @@ from pathlib import Path
 
 import torch
 
-from avatar3d.avatar.linear import POSE, LinearHead
+from avatar3d.avatar._driven import POSE
+from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Head
 from avatar3d.errors import InputError
 from avatar3d.records import Motion, Sound
 from avatar3d.viewer.page import LinearClip, write_page
+
+
+def plays(head: Head) -> bool:
+    """Whether a page can play this kind of head."""
+    return isinstance(head, LinearHead)
 
 
 def write_talking_page(path: Path, head: Head, motion: Motion, sound: Sound | None, title: str) -> None:

@@ -12,8 +12,11 @@ import numpy as np
 import torch
 
 from avatar3d.avatar._codes import EXTRA_CODES, POSE_FEATURES
-from avatar3d.avatar._linear_fit import LinearFit, LinearFitSettings, Perceptual
-from avatar3d.avatar.linear import CHANNELS, LinearHead
+from avatar3d.avatar._driven import CARRIED
+from avatar3d.avatar._linear_fit import LinearFit
+from avatar3d.avatar._picture_fit import FitSettings
+from avatar3d.avatar.linear import LinearHead
+from avatar3d.contracts import Perceptual, Tools
 from avatar3d.geometry import quat_from_rotvec, quat_multiply
 from avatar3d.recipes import _scene
 from avatar3d.records import Camera, Capture, Landmarks, Motion, Track, held_out_start
@@ -42,7 +45,8 @@ def step_case(size: int, count: int, draw: Native, perceptual: Perceptual | None
     capture = Capture(frames, None, _FPS, (), "made up", masks)
     grey = {"colours": torch.full((count, 3), 0.5), "tables": torch.zeros_like(head.parts["tables"])}
     start = LinearHead(head.parts | grey, size, size)
-    return LinearFit(start, capture, _track(head.camera, motion, size), draw, LinearFitSettings(), perceptual)
+    whole = FitSettings(coarse_until=0.0)
+    return LinearFit(start, capture, _track(head.camera, motion, size), Tools(draw, perceptual), whole)
 
 
 def _motion(random: np.random.Generator) -> Motion:
@@ -71,7 +75,7 @@ def _head(size: int, count: int, g: torch.Generator) -> LinearHead:
             "colours": scene.colours,
             "skin_logits": 12 * scene.means[:, 1] + 4,
             "group": torch.zeros(count, dtype=torch.uint8),
-            "tables": spread * torch.randn(CODES, count, CHANNELS, generator=g),
+            "tables": spread * torch.randn(CODES, count, CARRIED, generator=g),
             "background": torch.rand(3, 8, 8, generator=g).repeat_interleave(size // 8, 1)
             .repeat_interleave(size // 8, 2).permute(1, 2, 0).contiguous(),
             "camera_K": scene.K,

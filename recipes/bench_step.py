@@ -14,13 +14,14 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._linear_fit import LinearFit
+from avatar3d.avatar.linear import LinearHead
 from avatar3d.errors import InputError
 from avatar3d.fit import Budget, Stage, fit
 from avatar3d.ops import _native
 from avatar3d.recipes._step_case import CODES, step_case
 from avatar3d.recipes._text import table
 from avatar3d.recipes._timing import as_figures
-from avatar3d.recipes.train import TrainSettings, perceptual_term, stages
+from avatar3d.recipes.train import perceptual_term
 from avatar3d.records import Camera, Gaussians, Image, Progress, Watch, unwatched
 from avatar3d.render.native import Native
 from avatar3d.threads import torch_threads
@@ -82,7 +83,7 @@ def _measure(size: int, n: int, detailed: bool, repetitions: int) -> StepRow:
     term, name = perceptual_term() if detailed else (None, "")
     draw = _TimedDraw()
     task = _TimedFit(step_case(size, n, draw, term), draw)
-    schedule = stages(TrainSettings())[-1 if detailed else -2]
+    schedule = LinearHead.stages[-1 if detailed else -2]
     stage = Stage(schedule.name, 1.0, schedule.weights)
     spent_s = [0.0]
     steps_ms: list[float] = []

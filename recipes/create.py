@@ -17,11 +17,11 @@ from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.recipes._clock import Clock
-from avatar3d.recipes._page import write_talking_page
+from avatar3d.recipes._page import plays, write_talking_page
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
-from avatar3d.recipes.train import PRESETS, TrainSettings, train
+from avatar3d.recipes.train import STANDARD, TrainSettings, preset, train, trainable
 from avatar3d.recipes.voice import VoiceSettings, train_voice
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
@@ -36,9 +36,10 @@ CLIP_S = 60.0  # of the person's own movement, kept in the avatar
 class CreateSettings:
     """How an avatar is made."""
 
+    head: str = STANDARD  # the kind of head: a part of avatar3d.avatar, or the dotted name of a part elsewhere
     preset: str = "standard"
     sample: Path | None = None  # speech; None: the end of the video's own sound
-    name: str | None = None  # None: the video's
+    name: str | None = None  # None: the video's, with the kind of head where it is not the usual one
     consent: str = "not stated"
     budget_s: float | None = None  # training time of the head, s; None: the preset's
     seed: int = 0
@@ -52,16 +53,15 @@ def create(
     """Does every stage whose inputs have changed.
 
     Returns:
-        JSON values: those of `prepare`, "preset", "head" and "voice" (how they were trained), "avatar", "samples" (a
-        video, and a page that plays it in 3D) and "report" (paths), "avatar_mb", "seconds" per stage, "peak_rss_mb",
-        "wall_s" of this run.
+        JSON values: those of `prepare`, "kind" (of head), "preset", "head" and "voice" (how they were trained),
+        "avatar", "samples" (a video, and a page in 3D for a head that pages can play) and "report" (paths),
+        "avatar_mb", "seconds" per stage, "peak_rss_mb", "wall_s" of this run.
 
     Raises:
         InputError: the video, the sample or the folder cannot be used; nothing is left half-written.
     """
     started = time.perf_counter()
-    _check_name(settings.name)
-    speech = None if settings.sample is None else _speech(settings.sample)  # refused now, not after minutes
+    speech = _checked(settings)  # refused now, not after minutes
     prepared = prepare(video, out, replace(settings.prepare, restart=settings.restart), watch)
     return _made(prepared, speech, settings, started, watch)
 
@@ -69,8 +69,7 @@ def create(
 def create_from(work: Work, settings: CreateSettings = CreateSettings(), watch: Watch = unwatched) -> dict[str, Any]:
     """As `create`, of a folder that `prepare` has written."""
     started = time.perf_counter()
-    _check_name(settings.name)
-    speech = None if settings.sample is None else _speech(settings.sample)
+    speech = _checked(settings)
     return _made(reopened(work), speech, settings, started, watch)
 
 
@@ -82,21 +81,23 @@ def _made(
     if settings.restart:
         work.forget_training()
     warnings = [*prepared.figures["warnings"], *_without_judge(watch)]
-    with clock.timed("head"):
-        head, head_figures = train(work, _head_training(settings), watch)
+    with clock.timed(settings.head):
+        head, head_figures = train(work, settings.head, _head_training(settings), watch)
     with clock.timed("voice"):
         voice, voice_figures = train_voice(work, _voice_training(settings), watch)
     warnings += voice_warnings(voice_figures)
     described = about(prepared, settings)
     avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
-    samples = [work.path / f"{described['name']}_sample{suffix}" for suffix in (".mp4", ".html")]
-    with clock.timed("avatar"):
-        _written(work, folder, avatar)
-    with clock.timed("sample"):
+    suffixes = (".mp4", ".html") if plays(head) else (".mp4",)
+    samples = [work.path / f"{described['name']}_sample{suffix}" for suffix in suffixes]
+    with clock.timed(_stage("avatar", settings)):
+        _written(work, folder, avatar, settings)
+    with clock.timed(_stage("sample", settings)):
         _sampled(prepared, avatar, samples, speech, settings, watch)
     return {
         **prepared.figures,
+        "kind": settings.head,
         "preset": settings.preset,
         "head": head_figures,
         "voice": voice_figures,
@@ -114,8 +115,7 @@ def summary(figures: Mapping[str, Any]) -> list[tuple[str, Any]]:
     """What to look at, and the figures that a person wants to see first."""
     return [
         ("avatar", f"{figures['avatar']} ({figures['avatar_mb']} MB)"),
-        ("sample", figures["samples"][0]),
-        ("sample in 3D", figures["samples"][1]),
+        *zip(("sample", "sample in 3D"), figures["samples"], strict=False),
         ("report", figures["report"]),
         ("video", f"{figures['frames']} frames of {figures['size_px']} px"),
         ("landmark error px", figures["quality"]["landmark_rms_px"]),
@@ -130,7 +130,7 @@ def about(prepared: Prepared, settings: CreateSettings) -> dict[str, Any]:
     taken = read_json(prepared.work.capture_json)
     video = taken["source"]["name"]
     return {
-        "name": settings.name or Path(video).stem,
+        "name": settings.name or Path(video).stem + ("" if settings.head == STANDARD else f"_{settings.head}"),
         "preset": settings.preset,
         "consent": settings.consent,
         "provenance": {
@@ -172,16 +172,24 @@ def steady_clip(track: Track, cuts: tuple[int, ...], longest_s: float = CLIP_S) 
     return track.motion[first : first + min(int(lengths[longest]), round(longest_s * track.motion.fps))]
 
 
-def _check_name(name: str | None) -> None:
+def _checked(settings: CreateSettings) -> Sound | None:
+    """The speech of the sample; InputError for whatever in the settings would be refused in the end."""
+    name, path = settings.name, settings.sample
     if name is not None and (not name or Path(name).name != name or name in (".", "..")):
         raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
-
-
-def _speech(path: Path) -> Sound:
+    trainable(settings.head)
+    preset(settings.head, settings.preset)
+    if path is None:
+        return None
     speech = media.sound(path, SOUND_RATE)
     if speech is None or not frame_count(speech):
         raise InputError(f"{path}: no sound in this file", "give a file with speech")
     return speech
+
+
+def _stage(of: str, settings: CreateSettings) -> str:
+    """Avatars of several kinds of head stand beside one another in a work folder, each a stage of its own."""
+    return of if settings.head == STANDARD else f"{of} of {settings.head}"
 
 
 def _without_judge(watch: Watch) -> list[str]:
@@ -194,11 +202,9 @@ def _without_judge(watch: Watch) -> list[str]:
 
 
 def _head_training(settings: CreateSettings) -> TrainSettings:
-    if settings.preset not in PRESETS:
-        raise InputError(f"no preset named {settings.preset!r}", f"choose one of: {', '.join(PRESETS)}")
-    preset = PRESETS[settings.preset]
-    budget_s = preset.budget_s if settings.budget_s is None else settings.budget_s
-    return replace(preset, budget_s=budget_s, seed=settings.seed)
+    usual = preset(settings.head, settings.preset)
+    budget_s = usual.budget_s if settings.budget_s is None else settings.budget_s
+    return replace(usual, budget_s=budget_s, seed=settings.seed)
 
 
 def _voice_training(settings: CreateSettings) -> VoiceSettings:
@@ -206,14 +212,15 @@ def _voice_training(settings: CreateSettings) -> VoiceSettings:
     return usual if settings.budget_s is None else replace(usual, budget_s=min(usual.budget_s, settings.budget_s))
 
 
-def _written(work: Work, folder: Path, avatar: Avatar) -> None:
+def _written(work: Work, folder: Path, avatar: Avatar, settings: CreateSettings) -> None:
     """Writes the avatar folder unless it stands there, whole, made of the same head, voice and description."""
     lasting = {key: value for key, value in avatar.about.items() if key != "provenance"}
-    key = key_of("avatar", work.key("head"), work.key("voice"), lasting)
-    if work.key("avatar") == key and _whole(folder):
+    stage = _stage("avatar", settings)
+    key = key_of("avatar", work.key(settings.head), work.key("voice"), lasting)
+    if work.key(stage) == key and _whole(folder):
         return
     save_avatar(folder, avatar)
-    work.finish("avatar", key)
+    work.finish(stage, key)
 
 
 def _whole(folder: Path) -> bool:
@@ -233,10 +240,11 @@ def _sampled(
     watch: Watch,
 ) -> None:
     """The avatar saying the speech or the end of the video's sound, or moving as in the video: as video and as page."""
-    work, capture, (video, page) = prepared.work, prepared.capture, outs
+    work, capture, (video, *pages) = prepared.work, prepared.capture, outs
+    stage = _stage("sample", settings)
     spoken = None if settings.sample is None else file_hash(settings.sample)
-    key = key_of("sample", work.key("avatar"), spoken, settings.seed)
-    if work.key("sample") == key and video.is_file() and page.is_file():
+    key = key_of("sample", work.key(_stage("avatar", settings)), spoken, settings.seed)
+    if work.key(stage) == key and all(out.is_file() for out in outs):
         return
     if avatar.voice is None:
         sound, motion = None, _own_movement(prepared.track.motion)
@@ -245,8 +253,9 @@ def _sampled(
         sound = speech or _own_end(capture)
         motion = perform(avatar.voice, sound, avatar.clip, seed=settings.seed)
         say(avatar, sound, video, TalkSettings(seed=settings.seed), watch)
-    write_talking_page(page, avatar.head, motion, sound, avatar.about["name"])
-    work.finish("sample", key)
+    for page in pages:
+        write_talking_page(page, avatar.head, motion, sound, avatar.about["name"])
+    work.finish(stage, key)
 
 
 def _own_end(capture: Capture) -> Sound:

@@ -25,7 +25,12 @@ MISTAKES = {
     "a missing option": (["create", "me.mp4"], "-o DIR"),
     "an option without its value": (["create", "me.mp4", "-o"], "-o"),
     "an unknown option": (["create", "me.mp4", "-o", "me", "--colour", "red"], "'--colour red'"),
-    "an unknown choice": (["create", "me.mp4", "-o", "me", "--preset", "instant"], "'instant'"),
+    "an unknown choice": (["create", "me.mp4", "-o", "me", "--size", "300"], "--size"),
+    "an unknown preset": (["create", "me.mp4", "-o", "me", "--preset", "instant"], "'instant'; choose one of: quick"),
+    "an unknown head": (
+        ["create", "me.mp4", "-o", "me", "--head", "wooden"],
+        "no part named 'wooden'; choose one of: ",
+    ),
     "a word for a number": (["create", "me.mp4", "-o", "me", "--seed", "first"], "--seed"),
     "a count of none": (["bench", "splat", "--threads", "0"], "--threads 0: too small; give 1 or more"),
     "a time that runs backwards": (["create", "me.mp4", "-o", "me", "--budget-s", "-3"], "--budget-s -3"),

@@ -10,8 +10,9 @@ import pytest
 import torch
 from made_up import SETTINGS, MadeUp
 
+from avatar3d.avatar._driven import CODE_LIMIT
 from avatar3d.avatar._turned import turned
-from avatar3d.avatar.linear import CODE_LIMIT, LinearHead
+from avatar3d.avatar.linear import LinearHead
 from avatar3d.choose import choose
 from avatar3d.contracts import Bodied, Head
 from avatar3d.errors import InputError

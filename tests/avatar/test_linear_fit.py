@@ -11,8 +11,10 @@ import pytest
 import torch
 from made_up import SETTINGS, MadeUp, film
 
-from avatar3d.avatar._linear_fit import LinearFit, LinearFitSettings
+from avatar3d.avatar._linear_fit import LinearFit
+from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar.linear import LinearHead
+from avatar3d.contracts import Tools
 from avatar3d.density import Relocation
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import gradient_loss
@@ -20,14 +22,12 @@ from avatar3d.records import Motion
 from avatar3d.render.native import Native
 
 STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture": 1.0, "perceptual": 0.1})]
-SMALL = LinearFitSettings(patch_px=32)
+SMALL = FitSettings(patch_px=32)
 
 
-def _task(made_up: MadeUp, settings: LinearFitSettings = SMALL) -> LinearFit:
+def _task(made_up: MadeUp, settings: FitSettings = SMALL) -> LinearFit:
     head = LinearHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
-    task = LinearFit(head, made_up.capture, made_up.track, Native(), settings, gradient_loss)
-    task.paint()
-    return task
+    return LinearFit(head, made_up.capture, made_up.track, Tools(Native(), gradient_loss), settings).painted()
 
 
 def _run(task: LinearFit, steps: int, **options: object) -> list[StepReport]:
@@ -77,8 +77,7 @@ def test_one_shot_colours_are_those_of_the_film(made_up: MadeUp) -> None:
     head = LinearHead(made_up.truth.parts, made_up.truth.width, made_up.truth.height)
     known = head.parts["colours"].clone()
     head.parts["colours"] = torch.full_like(known, 0.5)
-    task = LinearFit(head, made_up.capture, made_up.track, Native())
-    task.paint()
+    task = LinearFit(head, made_up.capture, made_up.track, Tools(Native())).painted()
     error = (task.learned["colours"] - known).abs().mean(1)
     assert error[~task.unseen].median() < 0.12
     assert (known - 0.5).abs().mean() > 0.2
@@ -122,7 +121,7 @@ def test_a_motion_measured_again_half_way_is_followed_and_kept_by_a_resumed_run(
 
     checkpoint = tmp_path / "checkpoint.safetensors"
     first = _task(made_up)
-    first.retrack = once
+    first.tools = replace(first.tools, retrack=once)
     for report in fit(first, STAGES, Budget(steps=20), reviews=0, checkpoint=checkpoint):
         if report.step == 8:
             assert not asked
@@ -132,7 +131,7 @@ def test_a_motion_measured_again_half_way_is_followed_and_kept_by_a_resumed_run(
         if report.step == 12:
             break
     second = _task(made_up)
-    second.retrack = never
+    second.tools = replace(second.tools, retrack=never)
     _run(second, 20, checkpoint=checkpoint)
     assert len(asked) == 1
     assert torch.equal(second.poses, torch.from_numpy(_turned(made_up).head))
@@ -146,7 +145,7 @@ def test_the_same_seed_repeats_and_another_does_not(made_up: MadeUp) -> None:
 
 def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
     plan = Relocation(dead=torch.tensor([3, 8]), source=torch.tensor([100, 200]))
-    monkeypatch.setattr("avatar3d.avatar._linear_fit.plan_relocation", lambda *_: plan)
+    monkeypatch.setattr("avatar3d.avatar._picture_fit.plan_relocation", lambda *_: plan)
     task = _task(made_up, replace(SMALL, relocate_from=0.5, relocate_every=9.0, relocate_until=1.0))
     states: dict[str, dict[str, torch.Tensor]] = {}
     watched = task.after_step
@@ -200,7 +199,7 @@ def test_gaussians_that_draw_nothing_or_were_never_seen_are_left_out(made_up: Ma
 def test_frames_without_confidence_are_never_drawn(made_up: MadeUp) -> None:
     confidence = made_up.track.confidence.copy()
     confidence[10:30] = 0
-    task = LinearFit(made_up.truth, made_up.capture, replace(made_up.track, confidence=confidence), Native())
+    task = LinearFit(made_up.truth, made_up.capture, replace(made_up.track, confidence=confidence), Tools(Native()))
     assert task.chances[10:30].sum() == 0
     assert task.chances[made_up.track.fitted_frames :].sum() == 0
     assert task.chances.sum() == pytest.approx(1)

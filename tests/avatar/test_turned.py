@@ -4,8 +4,8 @@ from __future__ import annotations
 import pytest
 import torch
 
+from avatar3d.avatar._driven import body_pose
 from avatar3d.avatar._turned import turned
-from avatar3d.avatar.linear import body_pose
 
 
 @pytest.mark.parametrize("size", [0.0, 1e-6, 9e-3, 1.1e-2, 0.3, 3.0])

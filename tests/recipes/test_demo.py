@@ -39,7 +39,7 @@ def test_the_whole_way(made: tuple[DemoFiles, dict[str, Any]]) -> None:
     assert media.probe(files.sample).seconds == pytest.approx(SETTINGS.speech_s, abs=0.04)
     with Image.open(files.gif) as gif:
         assert gif.n_frames == round(SETTINGS.speech_s * recipe.GIF_FPS)
-    assert {"film", "capture", "track", "masks", "head", "voice", "eval"} <= set(figures["seconds"])
+    assert {"film", "capture", "track", "masks", "linear", "voice", "eval"} <= set(figures["seconds"])
     assert figures["eval"]["self_tracked"]["found"] == 1
     # two seconds of training already beat a picture that does not move
     assert figures["eval"]["self_tracked"]["psnr_face"] > figures["eval"]["baselines"]["mean_image"]["psnr_face"]

@@ -11,12 +11,13 @@ import pytest
 import torch
 from made_up import COUNTS, MadeUp, make
 
+from avatar3d.avatar.linear import LinearSettings
 from avatar3d.errors import InputError
-from avatar3d.recipes.train import PRESETS, TrainSettings, load_head, stages, train
+from avatar3d.recipes.train import PRESETS, TrainSettings, load_head, preset, train
 from avatar3d.records import Progress
 from avatar3d.store import Work, frames_writer, save_capture, save_track
 
-QUICK = TrainSettings(budget_s=None, steps=12, counts=COUNTS)
+QUICK = TrainSettings(budget_s=None, steps=12, head=LinearSettings(COUNTS))
 
 
 @pytest.fixture(scope="module")
@@ -41,20 +42,20 @@ def _written(work: Work, made_up: MadeUp) -> Work:
 
 def test_a_head_is_trained_stored_and_read_back(work: Work) -> None:
     messages: list[Progress] = []
-    head, figures = train(work, QUICK, messages.append)
+    head, figures = train(work, "linear", QUICK, messages.append)
     assert figures["steps"] == 12
     assert figures["gaussians"] == len(head)
     assert figures["held_out"]["psnr_full"] > 10
     assert messages[-1].done == 1
-    again, told = train(work, QUICK, lambda _: pytest.fail("nothing is left to do"))
+    again, told = train(work, "linear", QUICK, lambda _: pytest.fail("nothing is left to do"))
     assert told == figures
     assert all(torch.equal(again.parts[name], tensor) for name, tensor in head.parts.items())
     assert torch.equal(load_head(work).parts["means"], head.parts["means"])
 
 
 def test_other_settings_train_anew(work: Work) -> None:
-    train(work, QUICK)
-    assert train(work, replace(QUICK, steps=3))[1]["steps"] == 3
+    train(work, "linear", QUICK)
+    assert train(work, "linear", replace(QUICK, steps=3))[1]["steps"] == 3
 
 
 def test_too_few_frames_with_a_face_are_refused(work: Work, made_up: MadeUp) -> None:
@@ -62,18 +63,23 @@ def test_too_few_frames_with_a_face_are_refused(work: Work, made_up: MadeUp) -> 
     confidence[:20] = 1
     save_track(work, replace(made_up.track, confidence=confidence))
     with pytest.raises(InputError, match="only 20 frames"):
-        train(work, QUICK)
+        train(work, "linear", QUICK)
 
 
 def test_a_folder_that_is_not_prepared_is_refused(tmp_path: Path) -> None:
     with pytest.raises(InputError):
-        train(Work(tmp_path), QUICK)
+        train(Work(tmp_path), "linear", QUICK)
 
 
-@pytest.mark.parametrize("preset", PRESETS)
-def test_presets_grow_in_time_and_fill_their_stages(preset: str) -> None:
-    settings = PRESETS[preset]
-    assert stages(settings)[-1].until == 1
-    assert stages(settings)[0].rates == {"tables": 0.0}
+@pytest.mark.parametrize(("head", "name"), [(head, name) for head in PRESETS for name in PRESETS[head]])
+def test_presets_stay_in_their_time(head: str, name: str) -> None:
+    settings = preset(head, name)
     assert settings.budget_s is not None
-    assert settings.budget_s <= {"quick": 60, "standard": 240, "quality": 480}[preset]
+    assert settings.budget_s <= {"quick": 60, "standard": 240, "quality": 480}[name]
+
+
+def test_a_preset_or_a_head_that_is_not_there_is_refused(work: Work) -> None:
+    with pytest.raises(InputError, match="no preset named 'instant'; choose one of: quick"):
+        preset("linear", "instant")
+    with pytest.raises(InputError, match="no part named 'wooden'"):
+        train(work, "wooden")

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from avatar3d.recipes.create import CreateSettings
     from avatar3d.recipes.prepare import PrepareSettings
 
-Preset = Literal["quick", "standard", "quality"]
 OutFolder = Annotated[Path, arg(aliases=["-o"], metavar="DIR")]
 Video = Positional[Annotated[Path, arg(metavar="VIDEO")]]
 Folder = Positional[Annotated[Path, arg(metavar="DIR")]]
@@ -42,7 +41,10 @@ class Verb:
 class Making(Verb):
     """What every verb takes that makes an avatar."""
 
-    preset: Preset = "standard"
+    head: Annotated[str, arg(metavar="NAME")] = "linear"
+    """What kind of head: linear (linear in the movement), or the dotted name of a part of your own. Each
+    kind has its own avatar in the work folder."""
+    preset: Annotated[str, arg(metavar="NAME")] = "standard"
     """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
@@ -63,7 +65,7 @@ class Making(Verb):
 
         at_least(1, budget_s=self.budget_s)
         return CreateSettings(
-            self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, restart=self.restart
+            self.head, self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, restart=self.restart
         )
 
 

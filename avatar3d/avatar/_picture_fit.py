@@ -1,0 +1,309 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Trains any driven head on one tracked capture, picture by picture (an `avatar3d.fit.Fittable`).
+
+What only training needs lives here and not in the head: small corrections of every frame's head and body pose, the
+sampling of frames, relocation, the learned background. One step draws one frame. A kind of head adds what it learns
+beside its Gaussians and how they are offset in a frame: see the methods that `PictureFit` leaves open.
+"""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, ClassVar, Generic, Self, TypeVar
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.avatar._driven import POSE, DrivenHead
+from avatar3d.avatar._frames import Frames, rarity
+from avatar3d.avatar._pose_rows import PoseRows
+from avatar3d.avatar._turned import turned
+from avatar3d.contracts import Tools
+from avatar3d.density import Relocation, copy_moments, plan_relocation, relocate
+from avatar3d.ops.picture import picture_loss
+from avatar3d.records import Camera, Capture, Gaussians, Image, Motion, Stage, Track
+
+H = TypeVar("H", bound=DrivenHead)
+
+_LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
+_LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
+_SSIM_SHARE = 0.2
+_PAINTED_FRAMES = 48
+_LEAST_OPACITY = 1 / 255  # what the renderer leaves out
+_SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
+
+
+@dataclass(frozen=True)
+class FitSettings:
+    """How a head is trained; times are fractions of the budget."""
+
+    coarse_until: float = 0.4  # until then large pictures are drawn at half size
+    coarse_from_px: int = 384  # height from which a picture is large
+    relocate_from: float = 0.06  # Gaussians that draw nothing move to where the picture asks for more
+    relocate_until: float = 0.7
+    relocate_every: float = 0.03
+    patch_px: int = 96  # of the perceptual term
+    patch_every: int = 2  # steps
+    refine_from: float = 0.05  # corrections of the poses begin
+    retrack_at: float = 0.4  # the motion is measured again, where there is a way to
+
+
+class PictureFit(ABC, Generic[H]):
+    """`fit(SomeFit(head, ...).painted(), stages, budget)`, then `trained()`.
+
+    `learned` are the tensors under training by name: the parts of the head that `rates` names, and what a kind of head
+    adds. They are shared with `head.parts`.
+    """
+
+    # Adam's learning rates at the start, of the parts that are learned; lengths in u
+    rates: ClassVar[Mapping[str, float]] = {
+        "means": 5e-4,
+        "quats": 2e-3,
+        "log_scales": 5e-3,
+        "opacity_logits": 3e-2,
+        "colours": 1e-2,
+        "skin_logits": 1e-2,
+        "background": 2e-3,
+        "body_map": 1e-3,
+    }
+
+    def __init__(
+        self, head: H, capture: Capture, track: Track, tools: Tools, settings: FitSettings | None = None
+    ) -> None:
+        self.head, self.tools = head, tools
+        self.settings = settings or FitSettings()
+        self.device = head.background.device
+        self.frames = Frames(capture, track)
+        self.cuts: Sequence[int] = capture.cuts
+        self.codes, self.poses, self.features = self._driven(track.motion)
+        self.corrections = PoseRows(len(self.codes), capture.cuts)
+        self.chances = rarity(track, self.frames.usable)
+        self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in self.rates}
+        # planar in memory, as the loss reads it and the fused Adam writes it
+        planar = head.parts["background"].detach().permute(2, 0, 1).clone(memory_format=torch.contiguous_format)
+        self.learned["background"] = planar.permute(1, 2, 0).requires_grad_()
+        self.head.parts |= self.learned
+        self.demand = torch.zeros(len(head), device=self.device)
+        self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
+        self._relocations = 0
+        self._retracked = False
+
+    # what a kind of head says
+
+    @abstractmethod
+    def offsets(self, codes: Tensor) -> Tensor:
+        """As `head.deform(codes)`, differentiable in what is learned. Called once per drawn frame."""
+
+    def own_terms(self, stage: Stage, gaussians: Gaussians) -> dict[str, Tensor]:  # noqa: ARG002
+        """Further terms of the loss among those that the stage weighs, of the Gaussians just drawn."""
+        return {}
+
+    def own_update(self, step: int, optimiser: torch.optim.Optimizer) -> None:
+        """Whatever follows an update of what this kind of head learns."""
+
+    def own_relocation(self, plan: Relocation) -> None:
+        """Gives relocated Gaussians their source's share of what this kind of head learns or counts."""
+
+    def own_state(self) -> dict[str, Tensor]:
+        """What else changes while training, beside `learned` and `head.parts["group"]`; restored in place."""
+        return {}
+
+    def own_parts(self) -> dict[str, Tensor]:
+        """Parts of the finished head that are not learned as they are kept."""
+        return {}
+
+    # what fit asks for
+
+    def param_groups(self) -> list[dict[str, Any]]:
+        return [{"name": name, "params": [self.learned[name]], "lr": lr} for name, lr in self.rates.items()]
+
+    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
+        frame = int(torch.multinomial(self.chances, 1))
+        large = self.head.height >= self.settings.coarse_from_px
+        level = 1 if large and progress < self.settings.coarse_until else 0
+        self.corrections.begin(frame)
+        gaussians = self._posed(self.codes[frame], frame, self.corrections.row.to(self.device))
+        image = self.tools.draw(gaussians, self._camera(level))
+        target, weight = self._target(frame, level), self.frames.weight(frame, level).to(self.device)
+        rgb, background = image.rgb.permute(2, 0, 1), self._background(level)
+        terms = {"picture": picture_loss(rgb, image.alpha, background, target, weight, _SSIM_SHARE)}
+        if "perceptual" in stage.weights:
+            terms["perceptual"] = self._perceptual(image, target, frame, level, step)
+        if "alpha" in stage.weights:
+            terms["alpha"] = self.frames.alpha_error(image.alpha, frame, level)
+        return terms | self.own_terms(stage, gaussians)
+
+    @torch.no_grad()
+    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:  # noqa: ARG002
+        means = self.learned["means"]
+        if means.grad is not None:
+            self.demand += means.grad.norm(dim=1)
+        self.own_update(step, optimiser)
+        if progress > self.settings.refine_from:
+            self.corrections.update(0.03**progress)
+        sizes = self.learned["log_scales"]
+        sizes.clamp_(*_LOG_SIZE_RANGE)
+        if step % 10 == 0:
+            sizes.copy_(torch.maximum(sizes, sizes.max(1, keepdim=True).values - _LOG_ANISOTROPY))
+            self.learned["colours"].clamp_(0, 1)
+        due = self.settings.relocate_from + self._relocations * self.settings.relocate_every
+        if due <= progress < self.settings.relocate_until:
+            self._relocations += 1
+            self._relocate(optimiser)
+        if self.tools.retrack is not None and not self._retracked and progress >= self.settings.retrack_at:
+            self._retracked = True
+            self.codes, self.poses, self.features = self._driven(self.tools.retrack(self.trained()))
+            self.corrections.forget_heads()
+
+    def snapshot(self) -> dict[str, Tensor]:
+        kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
+        kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
+        kept |= {f"own/{name}": tensor for name, tensor in self.own_state().items()}
+        return kept | {
+            "counts": torch.tensor([self._relocations, self._retracked]),
+            "motion": torch.cat([self.codes, self.poses, self.features], 1),
+            "group": self.head.parts["group"],
+            "demand": self.demand,
+            "unseen": self.unseen,
+        }
+
+    @torch.no_grad()
+    def restore(self, tensors: Mapping[str, Tensor]) -> None:
+        for name, tensor in self.learned.items():
+            tensor.copy_(tensors[f"learned/{name}"])
+        for name, tensor in self.own_state().items():
+            tensor.copy_(tensors[f"own/{name}"])
+        self.corrections.restore({k.split("/")[1]: v for k, v in tensors.items() if k.startswith("corrections/")})
+        self.head.parts["group"].copy_(tensors["group"])
+        self.demand.copy_(tensors["demand"])
+        self.unseen.copy_(tensors["unseen"])
+        self._relocations, retracked = tensors["counts"].tolist()
+        self._retracked = bool(retracked)
+        widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
+        self.codes, self.poses, self.features = tensors["motion"].to(self.device).split(widths, 1)
+
+    @torch.no_grad()
+    def pictures(self) -> dict[str, Tensor]:
+        frames = self.frames.held_out(3) or self.frames.usable[:1].tolist()
+        strips = [torch.cat([self._target(frame, 0), self._rendered(frame)], 1) for frame in frames]
+        return {"real over made": torch.cat(strips, 2)}
+
+    @torch.no_grad()
+    def evaluate(self) -> dict[str, float]:
+        """PSNR (dB) on spread held-out frames: whole picture, and the box around the face."""
+        found = []
+        for frame in self.frames.held_out(12):
+            error = (self._rendered(frame).clamp(0, 1) - self._target(frame, 0)).square()
+            x0, y0, x1, y1 = self.frames.face_box(frame)
+            found.append([_psnr(error), _psnr(error[:, y0:y1, x0:x1])])
+        full, face = np.mean(found, 0) if found else (np.nan, np.nan)
+        return {"psnr_full": float(full), "psnr_face_box": float(face)} if found else {}
+
+    # the head before and after
+
+    def painted(self) -> Self:
+        """This task after one-shot colours: every Gaussian takes the mean colour of the pixels it covers.
+
+        With the real picture (or ones) as upstream gradient the renderer's colour gradients are the sums of weight
+        times colour (or of weights), so any differentiable renderer will do.
+        """
+        usable = self.frames.usable
+        chosen = usable[torch.linspace(0, len(usable) - 1, min(_PAINTED_FRAMES, len(usable))).long()].tolist()
+        sums, weights = (torch.zeros(len(self.head), 3, device=self.device) for _ in range(2))
+        colours = self.learned["colours"]
+        for frame in chosen:
+            correction = self.corrections.values[frame].to(self.device)
+            image = self.tools.draw(self._posed(self.codes[frame], frame, correction), self._camera(0))
+            planar = image.rgb.permute(2, 0, 1)
+            sums += torch.autograd.grad(planar, colours, self._target(frame, 0), retain_graph=True)[0]
+            weights += torch.autograd.grad(planar, colours, torch.ones_like(planar))[0]
+        with torch.no_grad():
+            self.unseen = weights[:, 0] < _SEEN_WEIGHT
+            mean = sums / weights.clamp_min(_SEEN_WEIGHT)
+            colours.copy_(torch.where(self.unseen[:, None], colours, mean))
+        return self
+
+    @torch.no_grad()
+    def trained(self) -> H:
+        """The head as it stands: body corrections are folded into the map from the head's pose, and Gaussians that draw
+        nothing, or that no frame ever showed, are left out.
+        """
+        parts = {name: tensor.detach().clone() for name, tensor in self.head.parts.items()}
+        parts |= self.own_parts() | {"body_map": self._folded_body_map()}
+        drawn = (parts["opacity_logits"].sigmoid() > _LEAST_OPACITY) & ~self.unseen
+        return type(self.head)(parts, self.head.width, self.head.height).keep(drawn.nonzero()[:, 0])
+
+    def _folded_body_map(self) -> Tensor:
+        """Ridge regression of the body's corrections on the features of the head's pose, added to the learned map."""
+        usable = self.frames.usable
+        X, Y = self.features[usable], self.corrections.values[usable, 6:].to(self.device)
+        gram = X.T @ X + 0.01 * len(X) * torch.eye(X.shape[1], device=self.device)
+        return self.learned["body_map"].detach() + torch.linalg.solve(gram, X.T @ Y)
+
+    # pieces of a step
+
+    @torch.no_grad()
+    def _driven(self, motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
+        """Codes [T,K], world_from_head [T,7] and what the body's pose is predicted from [T,19]."""
+        codes, poses, _ = self.head.encode(motion, self.cuts).split([self.head.codes, POSE, POSE], 1)
+        return codes, poses, self.head.body_features(motion, self.cuts).to(self.device)
+
+    def _camera(self, level: int) -> Camera:
+        whole, shrink = self.head.camera, 2**level
+        K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
+        return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
+
+    def _posed(self, codes: Tensor, frame: int, correction: Tensor) -> Gaussians:
+        """The Gaussians of a frame, whose poses are corrected by [12]: the head's turn and shift, the body's."""
+        offsets = self.offsets(codes)
+        head = turned(self.poses[frame], correction[:6])
+        deviation = self.features[frame] @ self.learned["body_map"] + correction[6:]
+        body = turned(self.head.parts["rest_pose"], deviation)
+        return self.head.assemble(offsets, head, body)
+
+    def _target(self, frame: int, level: int) -> Tensor:
+        return self.frames.target(frame, level).to(self.device)
+
+    def _background(self, level: int) -> Tensor:
+        """[3,H,W], the learned one."""
+        background = self.learned["background"].permute(2, 0, 1)
+        return torch.nn.functional.avg_pool2d(background[None], 2**level)[0] if level else background
+
+    def _rendered(self, frame: int) -> Tensor:
+        """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own."""
+        correction = torch.zeros(12, device=self.device)
+        correction[6:] = self.features[frame] @ (self._folded_body_map() - self.learned["body_map"])
+        gaussians = self._posed(self.codes[frame], frame, correction)
+        return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
+
+    def _perceptual(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> Tensor:
+        if self.tools.perceptual is None or step % self.settings.patch_every:
+            return target.new_zeros(())
+        rows, columns = self.frames.patch(frame, level, self.settings.patch_px)
+        patch = Image(image.rgb[rows, columns], image.alpha[rows, columns], image.depth)
+        drawn = _over(patch, self._background(level)[:, rows, columns])
+        return self.tools.perceptual(drawn, target[:, rows, columns])
+
+    def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
+        opacity = self.learned["opacity_logits"].sigmoid()
+        plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
+        rows = {name: tensor for name, tensor in self.learned.items() if name in self.head.per_gaussian}
+        fixed = {name: self.head.parts[name] for name in self.head.per_gaussian if name not in rows}
+        relocate({name: tensor.data for name, tensor in rows.items()} | fixed, plan)
+        for tensor in rows.values():
+            copy_moments(optimiser.state[tensor], plan)
+        self.own_relocation(plan)
+        self.unseen[plan.dead] = False
+        self.demand.zero_()
+
+
+def _over(image: Image, background: Tensor) -> Tensor:
+    """[3,H,W]: a picture over a background [3,H,W]."""
+    return image.rgb.permute(2, 0, 1) + (1 - image.alpha) * background
+
+
+def _psnr(squared_error: Tensor) -> float:
+    return float(-10 * squared_error.mean().clamp_min(1e-10).log10())
