@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""One avatar before the judge: what it makes of the held-out frames, and the sheets on which that is looked at."""
+"""One avatar before the judge: what it makes of the held-out frames, and the sheet on which that is looked at."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from avatar3d.contracts import Speak
 from avatar3d.metrics import Look
 from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._judging import HeldOut
-from avatar3d.recipes._sheets import contact_sheet, orbit_sheet
+from avatar3d.recipes._sheets import contact_sheet
 from avatar3d.records import Motion, Sound, Track, Watch
 from avatar3d.refine import refine
 from avatar3d.store import save_picture
@@ -95,8 +95,8 @@ def ranked(looks: list[Look]) -> tuple[np.ndarray, np.ndarray]:
     return by.argsort(kind="stable"), by
 
 
-def write_sheets(run: Path, one: Contender, unseen: HeldOut, looks: list[Look]) -> None:
-    """contact.png: worst, quartiles and best by psnr_head; orbit.png: the median frame from other sides."""
+def write_sheet(run: Path, one: Contender, unseen: HeldOut, looks: list[Look]) -> None:
+    """contact.png: worst, quartiles and best by psnr_head."""
     order, by = ranked(looks)
     chosen = order[np.linspace(0, len(order) - 1, 5).round().astype(int)]
     rows = [
@@ -107,7 +107,4 @@ def write_sheets(run: Path, one: Contender, unseen: HeldOut, looks: list[Look]) 
         )
         for index in chosen
     ]
-    middle = int(chosen[len(chosen) // 2])
-    centre = unseen.track.motion.head[unseen.start + middle, 4:]
     save_picture(run / "contact.png", contact_sheet(rows))
-    save_picture(run / "orbit.png", orbit_sheet(one.player, one.codes[middle], centre))

@@ -17,10 +17,11 @@ from avatar3d.choose import choose
 from avatar3d.data_prep.landmarks import Landmarker
 from avatar3d.errors import InputError
 from avatar3d.recipes._clock import Clock
-from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheets
+from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
 from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._eval_table import table
 from avatar3d.recipes._judging import BASELINES, HeldOut, Verdict, held_out, judged, trivial
+from avatar3d.recipes._orbit import seen_around
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import Watch, unwatched
 from avatar3d.store import AVATAR_SUFFIX, Work, write_json
@@ -46,14 +47,14 @@ class EvalSettings:
 def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch = unwatched) -> dict[str, Any]:
     """Judges avatars on the held-out frames of a work folder, side by side.
 
-    Writes metrics.json, contact.png and orbit.png into each avatar's runs/NAME, and PNG pairs where `settings.frames`
-    says (below a folder of the avatar's name where there are several).
+    Writes metrics.json, contact.png, orbit.png and orbit.gif into each avatar's runs/NAME, and PNG pairs where
+    `settings.frames` says (below a folder of the avatar's name where there are several).
 
     Returns:
         JSON values: "capture", "frames", "first_frame", "motion", "seconds", "peak_rss_mb", "baselines", "notes",
         "heads": one entry per avatar, by name, newest first, of "head" (its part), "preset", "device", "avatar_mb",
-        "render_fps", "self_tracked", "self_landmarks", "self_audio"; and the newest one's entry once more beside
-        these. A production's measures are those of `avatar3d.metrics.Figures`; None is what could not be measured.
+        "render_fps", "self_tracked", "self_landmarks", "self_audio", "orbit" (the head from sides that no frame
+        showed, see `seen_around`); and the newest one's entry once more beside these. A production's measures are those of `avatar3d.metrics.Figures`; None is what could not be measured.
         "motion" says how the motion of self_tracked was measured ("photometric": `avatar3d.refine` with the trained
         head, which learns nothing from it); self_landmarks is the tracker's own where that is another. self_audio
         keeps nothing of the held-out frames but the head's pose, as in self_tracked. metrics.json is the same but for
@@ -69,8 +70,9 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         with Landmarker(assets.find(assets.FACE_LANDMARKER, watch)) as landmarker:
             contenders = [_contender(name, path, unseen, settings, watch) for name, path in paths.items()]
             verdicts = _verdicts(contenders, unseen, landmarker, settings, watch)
+            around = {one.name: _around(work, one, unseen, landmarker) for one in contenders}
         for one in contenders:
-            write_sheets(work.run(one.name), one, unseen, verdicts[_key(one, TRACKED)].looks)
+            write_sheet(work.run(one.name), one, unseen, verdicts[_key(one, TRACKED)].looks)
     notes += [
         f"no self_audio of {one.name}: the video has no sound, or the avatar no voice"
         for one in contenders
@@ -85,7 +87,7 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         "baselines": {name: _figures(verdicts, name) for name in BASELINES} if settings.baselines else {},
         "notes": notes,
     }
-    heads = {one.name: _entry(one, paths[one.name], verdicts) for one in contenders}
+    heads = {one.name: _entry(one, paths[one.name], verdicts) | {"orbit": around[one.name]} for one in contenders}
     for name, entry in heads.items():
         write_json(work.run(name) / "metrics.json", common | entry)
     return common | next(iter(heads.values())) | {"heads": heads}
@@ -134,6 +136,10 @@ def _verdicts(
         }
     others = trivial(unseen) if settings.baselines else {}
     return judged(unseen.judge, shown | others, landmarker, watch)
+
+
+def _around(work: Work, one: Contender, unseen: HeldOut, landmarker: Landmarker) -> dict[str, Any]:
+    return seen_around(work.run(one.name), one.player, unseen.track, unseen.start, landmarker)
 
 
 def _key(one: Contender, production: str) -> str:

@@ -11,7 +11,7 @@ import numpy as np
 import torch
 
 from avatar3d.data_prep.synthetic.controls import CONTROLS
-from avatar3d.data_prep.synthetic.motion import perform
+from avatar3d.data_prep.synthetic.motion import FURTHEST_DEG, perform
 from avatar3d.data_prep.synthetic.person import Person, filming_camera, world_from_head
 from avatar3d.data_prep.synthetic.speech import Phoneme, timeline
 from avatar3d.data_prep.synthetic.voice import say
@@ -83,7 +83,7 @@ class Film:
 
 def film(
     person: Person, seconds: float, size: int, seed: int = 0, fps: float = FPS,
-    samples_per_pixel_side: int = 2, watch: Watch = unwatched,
+    samples_per_pixel_side: int = 2, watch: Watch = unwatched, furthest_deg: float = FURTHEST_DEG,
 ) -> Film:  # fmt: skip
     """A film of `person` who turns the head slowly, then talks; truth at once, frames when asked for.
 
@@ -91,9 +91,12 @@ def film(
         size: width and height, px.
         seed: what is said and done.
         samples_per_pixel_side: 1 is fast and jagged, 2 smooth.
+        furthest_deg: the head never turns further to a side.
     """
     said = timeline(seconds, seed, quiet_s=max(0.35, min(_QUIET_MOST_S, _QUIET_SHARE * seconds)))
-    acted = perform(said, seconds, fps, seed, turns_s=min(_TURNS_MOST_S, _TURNS_SHARE * seconds))
+    acted = perform(
+        said, seconds, fps, seed, turns_s=min(_TURNS_MOST_S, _TURNS_SHARE * seconds), furthest_deg=furthest_deg
+    )
     camera = filming_camera(size)
     vertices = person.vertices(acted.controls)
     pose = world_from_head(acted.turn_rad, acted.shift_cm)

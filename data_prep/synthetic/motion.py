@@ -17,6 +17,7 @@ from avatar3d.data_prep.synthetic.speech import LIP_CLOSURES, PHONES, SILENCE, P
 
 _LEAD_S = 0.03  # lips are ahead of the sound
 _REST_SMILE = 0.16  # a friendly face
+FURTHEST_DEG = 25.0  # that the head turns to a side, unless told otherwise
 
 _MOUTH = ("jaw", "pucker", "funnel", "smile", "stretch", "press", "upper_lip", "lower_lip", "tongue")
 # viseme: (dominance, targets of _MOUTH)
@@ -53,11 +54,19 @@ class Performance:
     shift_cm: np.ndarray  # [T,3] head translation, x right, y up, z to the camera
 
 
-def perform(phonemes: Sequence[Phoneme], seconds: float, fps: float, seed: int, turns_s: float) -> Performance:
+def perform(
+    phonemes: Sequence[Phoneme],
+    seconds: float,
+    fps: float,
+    seed: int,
+    turns_s: float,
+    furthest_deg: float = FURTHEST_DEG,
+) -> Performance:
     """Frames at the middles of round(seconds * fps) intervals.
 
     Args:
         turns_s: how long the film opens with slow turns of the head, which make focal length and shape observable.
+        furthest_deg: the head never turns further to a side; what it does shrinks in proportion.
     """
     rng = np.random.default_rng((seed, 3))
     time_s = (np.arange(round(seconds * fps)) + 0.5) / fps
@@ -65,7 +74,7 @@ def perform(phonemes: Sequence[Phoneme], seconds: float, fps: float, seed: int, 
     controls[:, [COLUMN[name] for name in _MOUTH]] = mouth = _mouth(phonemes, time_s)
     controls[:, COLUMN["smile"]] += _REST_SMILE
     controls[:, COLUMN["seal"]] = _seal(phonemes, time_s)
-    turn_rad, shift_cm = _head(time_s, fps, mouth[:, 0], turns_s, rng)
+    turn_rad, shift_cm = _head(time_s, fps, mouth[:, 0], turns_s, furthest_deg, rng)
     brow = _brow(phonemes, time_s, fps, rng)
     controls[:, COLUMN["brow"]], controls[:, COLUMN["frown"]] = brow.clip(0, 1), (-brow).clip(0, 1)
     controls[:, [COLUMN["gaze_x"], COLUMN["gaze_y"]]] = gaze = _gaze(time_s, turn_rad, rng)
@@ -126,19 +135,20 @@ def _wander(time_s: np.ndarray, fps: float, per_s: float, size: float, rng: np.r
 
 
 def _head(
-    time_s: np.ndarray, fps: float, jaw: np.ndarray, turns_s: float, rng: np.random.Generator
+    time_s: np.ndarray, fps: float, jaw: np.ndarray, turns_s: float, furthest_deg: float, rng: np.random.Generator
 ) -> tuple[np.ndarray, np.ndarray]:
+    share = furthest_deg / FURTHEST_DEG
     nod = 0.10 * (_smoothed(jaw, round(fps / 2)) - jaw.mean())
     phase = (time_s / max(turns_s, 1e-9)).clip(0, 1)
     # left and right once, then up and down once, all coming to rest smoothly
-    sweep_yaw = np.sin(2 * np.pi * _smoothstep(phase / 0.65)) * np.radians(24)
+    sweep_yaw = np.sin(2 * np.pi * _smoothstep(phase / 0.65)) * np.radians(24) * share
     sweep_pitch = np.sin(2 * np.pi * _smoothstep((phase - 0.6) / 0.4)) * np.radians(10)
     free = 0.15 + 0.85 * _smoothstep((phase - 0.85) / 0.15)
-    yaw = sweep_yaw + free * _wander(time_s, fps, 0.7, 0.14, rng)
+    yaw = sweep_yaw + free * _wander(time_s, fps, 0.7, 0.14 * share, rng)
     pitch = sweep_pitch + free * _wander(time_s, fps, 0.7, 0.06, rng) + nod
     roll = free * _wander(time_s, fps, 0.5, 0.035, rng)
     across, up, near = (_wander(time_s, fps, 0.4, size, rng) for size in (0.35, 0.2, 0.5))
-    limit = np.radians(25)
+    limit = np.radians(furthest_deg)
     return np.stack([yaw.clip(-limit, limit), pitch, roll], 1), np.stack([across, up, near], 1)
 
 
