@@ -54,11 +54,11 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         JSON values: "capture", "frames", "first_frame", "motion", "seconds", "peak_rss_mb", "baselines", "notes",
         "heads": one entry per avatar, by name, newest first, of "head" (its part), "preset", "device", "avatar_mb",
         "render_fps", "self_tracked", "self_landmarks", "self_audio", "orbit" (the head from sides that no frame
-        showed, see `seen_around`); and the newest one's entry once more beside these. A production's measures are those of `avatar3d.metrics.Figures`; None is what could not be measured.
-        "motion" says how the motion of self_tracked was measured ("photometric": `avatar3d.refine` with the trained
-        head, which learns nothing from it); self_landmarks is the tracker's own where that is another. self_audio
-        keeps nothing of the held-out frames but the head's pose, as in self_tracked. metrics.json is the same but for
-        "heads".
+        showed, see `seen_around`); and the newest one's entry once more beside these. A production's measures are
+        those of `avatar3d.metrics.Figures`; None is what could not be measured. "motion" says how the motion of
+        self_tracked was measured ("photometric": `avatar3d.refine` with the trained head, which learns nothing from
+        it); self_landmarks is the tracker's own where that is another. self_audio keeps nothing of the held-out frames
+        but the head's pose, as in self_tracked. metrics.json is the same but for "heads".
 
     Raises:
         InputError: the work folder is not finished, or there is no avatar.
