@@ -14,8 +14,10 @@ from typing import Any
 
 from made_up import SETTINGS, MadeUp, make
 
-from avatar3d.avatar._linear_fit import LinearFit, LinearFitSettings
+from avatar3d.avatar._linear_fit import LinearFit
+from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar.linear import LinearHead
+from avatar3d.contracts import Tools
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import gradient_loss
 from avatar3d.render.native import Native
@@ -28,11 +30,8 @@ STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture"
 def task_of(made_up: MadeUp) -> LinearFit:
     """The same beginning every time."""
     head = LinearHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
-    task = LinearFit(
-        head, made_up.capture, made_up.track, Native(), LinearFitSettings(patch_px=32), perceptual=gradient_loss
-    )
-    task.paint()
-    return task
+    tools = Tools(Native(), gradient_loss)
+    return LinearFit(head, made_up.capture, made_up.track, tools, FitSettings(patch_px=32)).painted()
 
 
 def trained(task: LinearFit, steps: int, checkpoint: Path | None) -> list[StepReport]:
