@@ -6,7 +6,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatar3d.density import Relocation, copy_moments, plan_relocation, relocate
+from avatar3d.density import Relocation, copy_moments, plan_relocation, plan_renewal, relocate, renewed
 
 
 def _scene(count: int = 200) -> dict[str, Tensor]:
@@ -90,3 +90,67 @@ def test_moments_follow_along_either_axis() -> None:
     tables = {"exp_avg_sq": torch.arange(6.0).view(2, 3)}
     copy_moments(tables, plan, axis=1)
     assert tables["exp_avg_sq"].tolist() == [[2, 1, 2], [5, 4, 5]]
+
+
+def _renewal_scene() -> tuple[dict[str, Tensor], Tensor, Tensor]:
+    """Opaque Gaussians at which nothing pulls."""
+    scene = _scene() | {"group": torch.arange(200).to(torch.uint8), "number": torch.arange(200)}
+    scene["opacity_logits"].fill_(1.0)
+    return scene, torch.zeros(200), torch.zeros(200, dtype=torch.bool)
+
+
+def test_renewal_lets_the_faint_and_unseen_go_and_the_steep_have_twins() -> None:
+    scene, slope, unseen = _renewal_scene()
+    scene["opacity_logits"][[3, 5]], unseen[7] = -6.0, True
+    slope[[3, 7, 50, 120]] = 1.0  # of those that go, none has a twin
+    plan = plan_renewal(scene["opacity_logits"].sigmoid(), slope, unseen, most=1000)
+    after = renewed(scene, plan)
+    stay = [row for row in range(200) if row not in (3, 5, 7)]
+    assert after["number"].tolist() == [*stay, 50, 120]
+    assert torch.equal(after["group"], after["number"].to(torch.uint8))
+    assert after["number"][plan.first].tolist() == after["number"][plan.second].tolist() == [50, 120]
+    alone = torch.ones(len(after["means"]), dtype=torch.bool)
+    alone[plan.first], alone[plan.second] = False, False
+    for name, tensor in after.items():
+        assert torch.equal(tensor[alone], scene[name][after["number"]][alone]), name
+
+
+def test_renewal_stops_at_the_number_that_is_set_and_takes_the_steepest() -> None:
+    scene, slope, unseen = _renewal_scene()
+    slope[:50] = torch.linspace(1, 2, 50)
+    opacity = scene["opacity_logits"].sigmoid()
+    plan = plan_renewal(opacity, slope, unseen, most=210)
+    assert len(plan.source) == 210
+    assert sorted(plan.source[200:].tolist()) == list(range(40, 50))
+    assert len(plan_renewal(opacity, slope, unseen, most=150).source) == 200, "too many is no reason to go"
+
+
+def test_twins_lie_apart_cover_what_one_covered_and_only_large_ones_shrink() -> None:
+    scene, slope, unseen = _renewal_scene()
+    scene["log_scales"][9], scene["log_scales"][4] = -3.0, -5.0
+    slope[[4, 9]] = 1.0
+    plan = plan_renewal(scene["opacity_logits"].sigmoid(), slope, unseen, most=1000)
+    after = renewed(scene, plan)
+    together = 1 - (1 - after["opacity_logits"][plan.first].sigmoid()) ** 2
+    assert torch.allclose(together, torch.tensor(1.0).sigmoid())
+    assert torch.equal(after["opacity_logits"][plan.first], after["opacity_logits"][plan.second])
+    for row, shrink in ((0, 0.0), (1, 0.47)):
+        first, second = plan.first[row], plan.second[row]
+        parent = int(after["number"][first])
+        middle = (after["means"][first] + after["means"][second]) / 2
+        assert torch.allclose(middle, scene["means"][parent], atol=1e-6)
+        assert not torch.equal(after["means"][first], after["means"][second])
+        assert torch.allclose(after["log_scales"][[int(first), int(second)]], scene["log_scales"][parent] - shrink)
+
+
+def test_moments_follow_those_who_stay_and_twins_have_their_sources() -> None:
+    scene, slope, unseen = _renewal_scene()
+    scene["opacity_logits"][0], slope[10] = -6.0, 1.0
+    plan = plan_renewal(scene["opacity_logits"].sigmoid(), slope, unseen, most=1000)
+    rows = torch.arange(200.0)
+    state = {"exp_avg": rows[:, None], "exp_avg_sq": rows[:, None] ** 2, "step": torch.tensor(5.0)}
+    moments = plan.moments(state)
+    assert set(moments) == {"exp_avg", "exp_avg_sq"}
+    assert moments["exp_avg"][:, 0].tolist() == [*range(1, 200), 10]
+    tables = {"exp_avg": rows.expand(4, 200).clone()}
+    assert plan.moments(tables, axis=1)["exp_avg"].shape == (4, 200)
