@@ -37,10 +37,13 @@ class Keeper:
 
     A checkpoint is put in place whole, so one that is there can be read however the process that wrote it ended. One
     that is damaged nevertheless, or belongs to another training, is named in the log and replaced at the next save.
+    Of several processes only one `writes`.
     """
 
-    def __init__(self, path: Path | None, identity: str, seed: int, every_s: float, run: Kept) -> None:
-        self.path, self.every_s, self.run = path, every_s, run
+    def __init__(
+        self, path: Path | None, identity: str, seed: int, every_s: float, run: Kept, writes: bool = True
+    ) -> None:
+        self.path, self.every_s, self.run, self.writes = path, every_s, run, writes
         self.identity = {"version": _VERSION, "identity": identity, "seed": seed}
         self.saved_step, self.saved_s = 0, 0.0
 
@@ -48,7 +51,8 @@ class Keeper:
         """Takes the run to where its checkpoint stands, if there is one."""
         if self.path is None:
             return
-        sweep(self.path.parent)
+        if self.writes:
+            sweep(self.path.parent)
         if not self.path.exists():
             return
         try:
@@ -81,7 +85,7 @@ class Keeper:
         # a gradient can be finite although what was made of it is not
         if bad := [n for n, t in tensors.items() if t.is_floating_point() and not torch.isfinite(t).all()]:
             raise self.diverged(f"step {self.run.step}", f"not finite: {', '.join(bad)}")
-        if self.path is not None:
+        if self.path is not None and self.writes:
             about = self.identity | {"step": self.run.step, "spent_s": self.run.spent_s}
             write_tensors(self.path, tensors, about)
         self.saved_step, self.saved_s = self.run.step, self.run.spent_s

@@ -59,7 +59,11 @@ class ReadFace(Protocol):
 
 @runtime_checkable
 class Draw(Protocol):
-    """A renderer: Gaussians and a camera in, a picture out, differentiable in both."""
+    """A renderer: Gaussians and a camera in, a picture out, differentiable in both.
+
+    One that says `batches = True` also takes Gaussians of several frames, whose means, quats and colours have B in
+    front, for an Image with B in front of everything.
+    """
 
     def __call__(self, gaussians: Gaussians, camera: Camera) -> Image: ...
 
@@ -92,11 +96,20 @@ class Fittable(Protocol):
     def param_groups(self) -> list[dict[str, Any]]:
         """Adam's groups: `name`, `params` (a list), `lr`, and any other option of torch.optim.Adam."""
 
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
-        """Unweighted scalar terms of one step; at least those that `stage.weights` names."""
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
+        """Unweighted scalar terms of one step, means over its pictures; at least those that `stage.weights` names.
+
+        Args:
+            seeds: one per picture that this process draws; what is random about a picture follows from its seed
+                alone (`avatar3d.seeds.seeded`).
+        """
 
     def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
-        """Whatever follows an update: clamps, hand-made updates, relocation (which edits the optimiser's state)."""
+        """Whatever follows an update: clamps, hand-made updates, relocation (which edits the optimiser's state).
+
+        Its random numbers are the same in every process; gradients have been averaged over all of them, and what a
+        hand-made update needs of the others is gathered with `avatar3d.ranks`.
+        """
 
     def snapshot(self) -> dict[str, Tensor]:
         """Everything that changes while training, by name; the optimiser's own state is kept by `fit`."""

@@ -6,7 +6,9 @@
 
 What is trained is a `Fittable`; how it is trained is a list of `Stage`s, plain data. The randomness of a step is a
 function of the seed and the step's number alone (torch's global generator is set for the step and put back after it),
-so an interrupted run that resumes from its checkpoint takes the same steps as one that was never interrupted.
+so an interrupted run that resumes from its checkpoint takes the same steps as one that was never interrupted. Each
+picture of a step has a seed of its own, so it does not matter which process draws it: under torchrun (`avatar3d.ranks`)
+every process draws its share of the batch, and gradients are averaged.
 """
 
 from __future__ import annotations
@@ -14,7 +16,6 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass, field, replace
 from itertools import pairwise
 from pathlib import Path
@@ -23,10 +24,13 @@ import torch
 from torch import Tensor
 from torch.nn.utils import get_total_norm
 
+from avatar3d import ranks
 from avatar3d._fit_keeper import Diverged, Keeper
 from avatar3d._fit_log import Log
 from avatar3d.contracts import Fittable
+from avatar3d.errors import InputError
 from avatar3d.records import Stage
+from avatar3d.seeds import mixed, seeded
 
 __all__ = ["Budget", "Diverged", "Fittable", "Stage", "StepReport", "fit"]
 
@@ -84,6 +88,7 @@ def fit(
     checkpoint_every_s: float = CHECKPOINT_EVERY_S,
     reviews: int = 4,
     final_rate: float = 0.03,
+    batch: int = 1,
     seed: int = 0,
 ) -> Iterator[StepReport]:
     """Trains `task` in place; one report per step.
@@ -100,16 +105,21 @@ def fit(
             events of the last one.
         reviews: how often, evenly over the budget, `evaluate` and `pictures` are called; the last time at the end.
         final_rate: learning rates fall exponentially to this share of their start.
+        batch: pictures per step, of all processes together. Only the first process reviews, logs and saves; the
+            others must see its checkpoint.
 
     Raises:
+        InputError: the batch cannot be shared among the processes, or they do not see the same checkpoint.
         Diverged: a loss, a gradient or a trained number is not finite; names it. The checkpoint stays as it was.
     """
     if not stages or stages[-1].until < 1 or any(a.until >= b.until for a, b in pairwise(stages)):
         raise ValueError("stages must end at rising fractions of the budget, the last at 1")
-    run = _Run(task, stages, budget, final_rate, seed)
-    keep = Keeper(checkpoint, identity, seed, checkpoint_every_s, run)
+    first = ranks.rank() == 0
+    run = _Run(task, stages, budget, final_rate, seed, batch)
+    keep = Keeper(checkpoint, identity, seed, checkpoint_every_s, run, writes=first)
     keep.resume()
-    log = Log(log_dir if run.progress < 1 else None, run.step)
+    run.agree_where_to_start()
+    log = Log(log_dir if first and run.progress < 1 else None, run.step)
     next_review = math.floor(run.progress * reviews) + 1 if reviews else math.inf
     try:
         while run.progress < 1:
@@ -118,10 +128,11 @@ def fit(
             except _NotFinite as error:
                 raise keep.diverged(error.where, error.what) from None
             # the step that uses up the budget is always reviewed
-            if reviews and (report.progress * reviews >= next_review or report.progress >= 1):
+            if first and reviews and (report.progress * reviews >= next_review or report.progress >= 1):
                 next_review = math.floor(report.progress * reviews) + 1
                 report = run.review(report, log)
             log.scalars(report.named, report.step, report.spent_s, bool(report.figures))
+            run.agree_on_time()
             keep.save_if_due(run.progress >= 1)
             yield report
     except GeneratorExit:
@@ -139,9 +150,13 @@ class _NotFinite(ArithmeticError):
 class _Run:
     """The state of one training run between two steps."""
 
-    def __init__(self, task: Fittable, stages: Sequence[Stage], budget: Budget, final_rate: float, seed: int) -> None:
+    def __init__(
+        self, task: Fittable, stages: Sequence[Stage], budget: Budget, final_rate: float, seed: int, batch: int
+    ) -> None:
         self.task, self.stages, self.budget = task, stages, budget
-        self.final_rate, self.seed = final_rate, seed
+        self.final_rate, self.seed, self.batch = final_rate, seed, batch
+        if batch < 1 or batch % ranks.count():
+            raise InputError(f"a batch of {batch} for {ranks.count()} processes", "give a multiple of their number")
         self.step, self.spent_s = 0, 0.0
         groups = [dict(group, base_lr=group["lr"]) for group in task.param_groups()]
         self.optimiser = torch.optim.Adam(groups, fused=True)
@@ -155,9 +170,10 @@ class _Run:
         progress = self.progress
         stage = next(stage for stage in self.stages if progress < stage.until)
         self._set_rates(stage, progress)
-        with _seeded(_mixed(self.seed, self.step)):
-            terms = self.task.losses(stage, progress, self.step)
-            total = sum((weight * terms[name] for name, weight in stage.weights.items()), start=torch.zeros(()))
+        with seeded(mixed(self.seed, self.step, 1)):
+            terms = self.task.losses(stage, progress, self.step, self._seeds())
+            weighted = [weight * terms[name] for name, weight in stage.weights.items()]
+            total = sum(weighted[1:], start=weighted[0])
             self.optimiser.zero_grad(set_to_none=True)
             total.backward()
             loss, gradient, *values = self._measured(total, terms)
@@ -165,6 +181,7 @@ class _Run:
             # before the update, so that what has been learned stays whole
             self._check(stage, loss, gradient, named)
             self.optimiser.step()
+        with seeded(mixed(self.seed, self.step, 2)):
             self.task.after_step(stage, progress, self.step, self.optimiser)
         self.step += 1
         self.spent_s += time.perf_counter() - started
@@ -173,10 +190,29 @@ class _Run:
 
     @torch.no_grad()
     def _measured(self, total: Tensor, terms: Mapping[str, Tensor]) -> list[float]:
-        """Loss, length of the gradient, and the terms: one transfer from the device."""
+        """Loss, length of the gradient, and the terms, of all processes: one message, one transfer from the device."""
         gradients = [p.grad for _, p in self._parameters() if p.grad is not None]
-        found: list[float] = torch.stack([total, get_total_norm(gradients), *terms.values()]).tolist()
-        return found
+        values = torch.stack([total, *terms.values()])
+        ranks.mean_([*gradients, values])
+        loss, *others, gradient = torch.cat([values, get_total_norm(gradients)[None]]).tolist()
+        return [loss, gradient, *others]
+
+    def _seeds(self) -> list[int]:
+        own = self.batch // ranks.count()
+        start = self.step * self.batch + ranks.rank() * own
+        return [mixed(self.seed, number) for number in range(start, start + own)]
+
+    def agree_where_to_start(self) -> None:
+        """Refuses to start where the processes stand at different steps."""
+        mean = torch.tensor([float(self.step)], dtype=torch.float64)
+        ranks.mean_([mean])
+        if float(mean) != self.step:
+            raise InputError("the processes see different checkpoints", "give them all the same folder")
+
+    def agree_on_time(self) -> None:
+        """Takes over the first process's clock, which alone decides when seconds are used up."""
+        if self.budget.seconds is not None:
+            self.spent_s = ranks.of_first(self.spent_s)
 
     @torch.no_grad()
     def review(self, report: StepReport, log: Log) -> StepReport:
@@ -228,22 +264,3 @@ class _Run:
 def _laid_out_as(parameter: Tensor, value: Tensor) -> Tensor:
     # the fused step walks parameter and moments side by side in memory, and a file keeps no strides
     return torch.empty_like(parameter).copy_(value) if value.shape == parameter.shape else value
-
-
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """Within the block torch's generators start at `seed`; afterwards the host's goes on where it was."""
-    # torch.manual_seed would also format a stack trace for each kind of device that has not been used
-    before = torch.get_rng_state()
-    torch.default_generator.manual_seed(seed)
-    if torch.cuda.is_initialized():
-        torch.cuda.manual_seed_all(seed)
-    try:
-        yield
-    finally:
-        torch.set_rng_state(before)
-
-
-def _mixed(seed: int, step: int) -> int:
-    # neighbouring seeds and steps must not share streams: a multiplicative hash (Knuth) with a 61-bit prime
-    return (seed * 0x9E3779B97F4A7C15 + step * 0xBF58476D1CE4E5B9 + 1) % (2**61 - 1)

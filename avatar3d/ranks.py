@@ -34,11 +34,11 @@ def local() -> int:
 
 @contextmanager
 def joined(device: torch.device | str = "cpu") -> Iterator[None]:
-    """Within the block the processes that torchrun started know one another (nccl on CUDA, else gloo)."""
+    """Within the block the processes that torchrun started know one another (gloo, and nccl on CUDA)."""
     if int(os.environ.get("WORLD_SIZE", "1")) < 2:
         yield
         return
-    distributed.init_process_group("nccl" if torch.device(device).type == "cuda" else "gloo")
+    distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo")
     try:
         yield
     finally:
@@ -68,11 +68,11 @@ def gathered(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
-def of_first(number: float, device: torch.device | str = "cpu") -> float:
+def of_first(number: float) -> float:
     """The number that the first process gives."""
     if not _many():
         return number
-    told = torch.tensor([number], dtype=torch.float64, device=device)
+    told = torch.tensor([number], dtype=torch.float64)
     distributed.broadcast(told, src=0)
     return float(told)
 

@@ -6,7 +6,7 @@ from __future__ import annotations
 import os
 import statistics
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -132,9 +132,9 @@ class _TimedFit:
         self.at: list[float] = []
         self.updating: list[float] = []
 
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
         self.at = [time.perf_counter()]
-        terms = self.task.losses(stage, progress, step)
+        terms = self.task.losses(stage, progress, step, seeds)
         self.at.append(time.perf_counter())
         return terms
 

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import tracemalloc
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,10 @@ import pytest
 import torch
 from torch import Tensor
 
+from avatar3d import ranks
+from avatar3d.errors import InputError
 from avatar3d.fit import Budget, Diverged, Stage, StepReport, fit
+from avatar3d.seeds import mixed, seeded
 from avatar3d.store import load_tensors
 
 ONE = [Stage("all", 1.0, {"square": 1.0})]
@@ -34,13 +37,17 @@ class Parabola:
         groups = (("numbers", self.numbers, 0.1), ("turned", self.turned, 0.1), ("idle", self.idle, 1.0))
         return [{"name": name, "params": [tensor], "lr": lr} for name, tensor, lr in groups]
 
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
         self.seen.append((stage.name, progress, step))
-        aim = TARGET + 0.01 * torch.randn(3)
-        square = (self.numbers - aim).square().sum() + ((self.turned - aim) * TARGET).square().sum()
+        square = sum((self._square(seed) for seed in seeds), start=torch.zeros(())) / len(seeds)
         if step == self.steep:
             square = square + 0 * (self.idle - self.idle.detach()).sum().sqrt()  # finite, but its slope is not
         return {"square": square * torch.nan if step == self.poison else square, "unweighted": square.detach() + 7}
+
+    def _square(self, seed: int) -> Tensor:
+        with seeded(seed):
+            aim = TARGET + 0.01 * torch.randn(3)
+        return (self.numbers - aim).square().sum() + ((self.turned - aim) * TARGET).square().sum()
 
     def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
         del stage, progress, optimiser
@@ -214,6 +221,20 @@ def test_the_loop_keeps_nothing_of_its_steps() -> None:
         assert tracemalloc.get_traced_memory()[0] - before < 100_000  # bytes
     finally:
         tracemalloc.stop()
+
+
+def test_a_batch_is_the_mean_of_its_pictures_each_with_its_own_random_numbers() -> None:
+    first = _reports(Parabola(), 3, batch=4)[0]
+    alone = [Parabola()._square(mixed(0, number)).item() for number in range(4)]
+    assert len(set(alone)) == 4
+    assert first.loss == pytest.approx(sum(alone) / 4)
+    assert first.loss != pytest.approx(_reports(Parabola(), 3, batch=2)[0].loss)
+
+
+def test_a_batch_that_processes_cannot_share_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "count", lambda: 2)
+    with pytest.raises(InputError, match="batch of 3 for 2 processes"):
+        next(fit(Parabola(), ONE, Budget(steps=1), batch=3))
 
 
 def test_the_callers_random_numbers_are_left_alone() -> None:

@@ -100,15 +100,17 @@ class DrivenHead(ABC):
         return self.assemble(self.deform(codes), head, body)
 
     def assemble(self, offsets: Tensor, world_from_head: Tensor, world_from_body: Tensor) -> Gaussians:
-        """Gaussians in world space from offsets, as `deform` gives them, and two rigid poses [7]."""
+        """Gaussians in world space from offsets, as `deform` gives them, and two rigid poses [7]; of a batch with B in
+        front, which means, quaternions and colours then have too.
+        """
         parts = self.parts
         means, quats, colours = rig(
             parts["means"], parts["quats"], parts["colours"], parts["skin_logits"],
-            offsets[:, :CARRIED] if offsets.shape[1] > CARRIED else offsets, world_from_head, world_from_body,
+            offsets[..., :CARRIED] if offsets.shape[-1] > CARRIED else offsets, world_from_head, world_from_body,
         )  # fmt: skip
         sizes = parts["log_scales"]
-        if offsets.shape[1] > CARRIED:
-            sizes = sizes + offsets[:, CARRIED:]
+        if offsets.shape[-1] > CARRIED:
+            sizes = sizes + offsets[..., CARRIED:]
         return Gaussians(means, quats, sizes, parts["opacity_logits"], colours, parts["group"])
 
     def keep(self, rows: Tensor) -> Self:

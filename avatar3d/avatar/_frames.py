@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import numpy as np
 import torch
 from PIL import Image as PillowImage
@@ -19,10 +21,23 @@ _LIP_WEIGHT, _EYE_WEIGHT = 4.0, 2.0  # added to 1 in the square about the lips (
 _SURE = 0.05  # masks count where they are this sure
 
 
-class Frames:
-    """Levels are halvings of the picture's size: 0 is the whole size. `usable` are the frames to train on."""
+_DEVICE_SHELF_BYTES = 4 << 30  # of pictures that stay on a GPU: making and sending them takes longer than a step
 
-    def __init__(self, capture: Capture, track: Track) -> None:
+
+class Frames:
+    """Levels are halvings of the picture's size: 0 is the whole size. `usable` are the frames to train on.
+
+    Tensors are made on `device`. On a GPU pictures, weights and masks stay there once they are sent, up to
+    `shelf_bytes`; those of a long capture that do not fit are sent again.
+    """
+
+    def __init__(
+        self, capture: Capture, track: Track, device: torch.device | str = "cpu", shelf_bytes: int | None = None
+    ) -> None:
+        self.device = torch.device(device)
+        usual = _DEVICE_SHELF_BYTES if self.device.type == "cuda" else 0
+        self._room = usual if shelf_bytes is None else shelf_bytes
+        self._shelf: dict[tuple[str, int, int], Tensor] = {}
         self.pictures, self.masks = capture.frames, capture.masks
         self.height, self.width = capture.frames.shape[1:3]
         self.points = np.nan_to_num(track.landmarks.points[..., :2])
@@ -40,17 +55,14 @@ class Frames:
 
     def target(self, frame: int, level: int) -> Tensor:
         """The real picture [3,H,W] 0..1."""
-        # planes are made of bytes, of which there are fewer to move than of floats
-        planar = torch.from_numpy(np.ascontiguousarray(self.pictures[frame].transpose(2, 0, 1))).float().div_(255)
-        self._read += 1
-        if self._read % EVERY == 0:  # frames are drawn from all of a capture, which may be larger than memory
-            let_go(self.pictures)
-            if self.masks is not None:
-                let_go(self.masks)
+        planar = self._sent("picture", frame, 0, self._planes).float().div_(255)
         return torch.nn.functional.avg_pool2d(planar[None], 2**level)[0] if level else planar
 
     def weight(self, frame: int, level: int) -> Tensor:
         """How much each pixel's error counts [H,W]."""
+        return self._sent("weight", frame, level, self._weights)
+
+    def _weights(self, frame: int, level: int) -> np.ndarray:
         shrink = 2**level
         weight = np.ones((self.height // shrink, self.width // shrink), np.float32)
         for (x0, y0, x1, y1), extra in zip(
@@ -64,22 +76,21 @@ class Frames:
             ImageDraw.Draw(inside).polygon(polygon, fill=1)
             region = weight[y0:y1, x0:x1]
             region += _LIP_WEIGHT * np.asarray(inside)[: region.shape[0], : region.shape[1]]
-        return torch.from_numpy(weight)
+        return weight
 
     def face_weight(self, frame: int, outside: float) -> Tensor:
         """1 within the oval of the face, `outside` beyond it, soft between [H,W]."""
         drawn = PillowImage.new("L", (self.width, self.height))
         ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in self.points[frame, OVAL, :]], fill=255)
         soft = np.asarray(drawn.filter(ImageFilter.BoxBlur(self.width / 100)), np.float32) / 255
-        return torch.from_numpy(outside + (1 - outside) * soft)
+        return torch.from_numpy(outside + (1 - outside) * soft).to(self.device)
 
     def alpha_error(self, alpha: Tensor, frame: int, level: int) -> Tensor:
         """Mean |alpha - mask| over the pixels where the mask is sure; 0 without masks."""
         if self.masks is None:
             return alpha.new_zeros(())
-        shrink = 2**level
-        mask = np.array(self.masks[frame, ::shrink, ::shrink][: len(alpha), : alpha.shape[1]])
-        return mask_loss(alpha, torch.from_numpy(mask), _SURE)
+        mask = self._sent("mask", frame, level, self._mask)
+        return mask_loss(alpha, mask[: len(alpha), : alpha.shape[1]], _SURE)
 
     def face_box(self, frame: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom px of the landmarks, inside the picture."""
@@ -96,6 +107,35 @@ class Frames:
         at = low - margin - size / 3 + torch.rand(2).numpy() * (high - low + 2 * margin - size / 3)
         x, y = np.clip(at, 0, [(self.width >> level) - size, (self.height >> level) - size]).astype(int)
         return slice(int(y), int(y) + size), slice(int(x), int(x) + size)
+
+    def _planes(self, frame: int, _level: int) -> np.ndarray:
+        # planes are made of bytes, of which there are fewer to move than of floats
+        planes = np.ascontiguousarray(self.pictures[frame].transpose(2, 0, 1))
+        self._read += 1
+        if self._read % EVERY == 0:  # frames are drawn from all of a capture, which may be larger than memory
+            let_go(self.pictures)
+            if self.masks is not None:
+                let_go(self.masks)
+        return planes
+
+    def _mask(self, frame: int, level: int) -> np.ndarray:
+        assert self.masks is not None
+        shrink = 2**level
+        return np.array(self.masks[frame, ::shrink, ::shrink])
+
+    def _sent(self, kind: str, frame: int, level: int, make: Callable[[int, int], np.ndarray]) -> Tensor:
+        """What `make` gives, on the device: from the shelf, or put there if it fits."""
+        key = kind, frame, level
+        if (found := self._shelf.get(key)) is not None:
+            return found
+        made = torch.from_numpy(make(frame, level))
+        if self.device.type == "cuda":
+            made = made.pin_memory().to(self.device, non_blocking=True)
+        size = made.numel() * made.element_size()
+        if size <= self._room:
+            self._room -= size
+            self._shelf[key] = made
+        return made
 
 
 def rarity(track: Track, usable: Tensor) -> Tensor:

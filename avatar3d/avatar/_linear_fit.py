@@ -3,17 +3,19 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from avatar3d import ranks
 from avatar3d.avatar._driven import DrivenHead
 from avatar3d.avatar._picture_fit import FitSettings, PictureFit
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation, copy_moments
 from avatar3d.ops.blend import adam_low_rank, blend
-from avatar3d.records import Capture, Track
+from avatar3d.records import Capture, Stage, Track
 
 _RATE = 1e-3
 # tables are learned in these units, so that one learning rate suits all nine channels
@@ -26,6 +28,8 @@ _SHRINK, _SHRINK_EVERY = 0.98, 50
 class LinearFit(PictureFit[DrivenHead]):
     """For heads with `tables` [K,N,9] among their parts; `learned["tables"]` are these in units of their own."""
 
+    batches = True
+
     def __init__(
         self, head: DrivenHead, capture: Capture, track: Track, tools: Tools, settings: FitSettings | None = None
     ) -> None:
@@ -35,7 +39,11 @@ class LinearFit(PictureFit[DrivenHead]):
         self.learned["tables"] = (head.parts["tables"] / self.units).requires_grad_()
         self.moments = {key: torch.zeros_like(head.parts["tables"]) for key in ("exp_avg", "exp_avg_sq")}
         self._updates = torch.zeros((), dtype=torch.int64)
-        self._blended: tuple[Tensor, Tensor] | None = None
+        self._blended: list[tuple[Tensor, Tensor]] = []  # codes [K] or [B,K], and what is made of them
+
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
+        self._blended.clear()
+        return super().losses(stage, progress, step, seeds)
 
     def param_groups(self) -> list[dict[str, Any]]:
         return [*super().param_groups(), {"name": "tables", "params": [self.learned["tables"]], "lr": _RATE}]
@@ -43,8 +51,9 @@ class LinearFit(PictureFit[DrivenHead]):
     def offsets(self, codes: Tensor) -> Tensor:
         with torch.no_grad():
             blended = blend(codes, self.learned["tables"])
-        blended.requires_grad_(torch.is_grad_enabled())
-        self._blended = codes, blended
+        if torch.is_grad_enabled():
+            blended.requires_grad_()
+            self._blended.append((codes, blended))
         return blended * self.units
 
     def own_update(self, step: int, optimiser: torch.optim.Optimizer) -> None:
@@ -64,9 +73,12 @@ class LinearFit(PictureFit[DrivenHead]):
         return {"tables": self.learned["tables"].detach() * self.units}
 
     def _update_tables(self, rate: float) -> None:
-        if self._blended is None or (gradient := self._blended[1].grad) is None:
+        drawn = [(codes, blended.grad) for codes, blended in self._blended if blended.grad is not None]
+        if not drawn:
             return
-        codes = self._blended[0]
         self._updates += 1
+        width = self.learned["tables"].shape[1:]
+        codes = ranks.gathered(torch.cat([codes.view(-1, len(self.learned["tables"])) for codes, _ in drawn]))
+        gradient = ranks.gathered(torch.cat([gradient.view(-1, *width) for _, gradient in drawn])) / ranks.count()
         first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
         adam_low_rank(self.learned["tables"].data, first, second, codes, gradient, rate, int(self._updates))

@@ -2,15 +2,15 @@
 """Trains any driven head on one tracked capture, picture by picture (an `avatar3d.fit.Fittable`).
 
 What only training needs lives here and not in the head: small corrections of every frame's head and body pose, the
-sampling of frames, relocation, the learned background. One step draws one frame. A kind of head adds what it learns
-beside its Gaussians and how they are offset in a frame: see the methods that `PictureFit` leaves open.
+sampling of frames, relocation, the learned background. One step draws one frame, or a batch. A kind of head adds what
+it learns beside its Gaussians and how they are offset in a frame: see the methods that `PictureFit` leaves open.
 """
 
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -25,6 +25,7 @@ from avatar3d.contracts import Tools
 from avatar3d.density import Relocation, copy_moments, plan_relocation, relocate
 from avatar3d.ops.picture import picture_loss
 from avatar3d.records import Camera, Capture, Gaussians, Image, Motion, Stage, Track
+from avatar3d.seeds import mixed, seeded
 
 H = TypeVar("H", bound=DrivenHead)
 
@@ -58,6 +59,7 @@ class PictureFit(ABC, Generic[H]):
     adds. They are shared with `head.parts`.
     """
 
+    batches: ClassVar[bool] = False  # whether `offsets` takes several frames at once
     # Adam's learning rates at the start, of the parts that are learned; lengths in u
     rates: ClassVar[Mapping[str, float]] = {
         "means": 5e-4,
@@ -76,10 +78,10 @@ class PictureFit(ABC, Generic[H]):
         self.head, self.tools = head, tools
         self.settings = settings or FitSettings()
         self.device = head.background.device
-        self.frames = Frames(capture, track)
+        self.frames = Frames(capture, track, self.device)
         self.cuts: Sequence[int] = capture.cuts
         self.codes, self.poses, self.features = self._driven(track.motion)
-        self.corrections = PoseRows(len(self.codes), capture.cuts)
+        self.corrections = PoseRows(len(self.codes), capture.cuts, self.device)
         self.chances = rarity(track, self.frames.usable)
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in self.rates}
         # planar in memory, as the loss reads it and the fused Adam writes it
@@ -95,7 +97,9 @@ class PictureFit(ABC, Generic[H]):
 
     @abstractmethod
     def offsets(self, codes: Tensor) -> Tensor:
-        """As `head.deform(codes)`, differentiable in what is learned. Called once per drawn frame."""
+        """As `head.deform(codes)`, differentiable in what is learned. Called once per drawn frame; where `batches` is
+        true, once per batch with codes [B,K], for offsets [B,N,...].
+        """
 
     def own_terms(self, stage: Stage, gaussians: Gaussians) -> dict[str, Tensor]:  # noqa: ARG002
         """Further terms of the loss among those that the stage weighs, of the Gaussians just drawn."""
@@ -120,14 +124,21 @@ class PictureFit(ABC, Generic[H]):
     def param_groups(self) -> list[dict[str, Any]]:
         return [{"name": name, "params": [self.learned[name]], "lr": lr} for name, lr in self.rates.items()]
 
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:
-        frame = int(torch.multinomial(self.chances, 1))
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
         large = self.head.height >= self.settings.coarse_from_px
         level = 1 if large and progress < self.settings.coarse_until else 0
-        self.corrections.begin(frame)
-        gaussians = self._posed(self.codes[frame], frame, self.corrections.row.to(self.device))
-        image = self.tools.draw(gaussians, self._camera(level))
-        target, weight = self._target(frame, level), self.frames.weight(frame, level).to(self.device)
+        self.corrections.begin([self._chosen(seed) for seed in seeds])
+        found = []
+        for seed, frame, (gaussians, image) in zip(seeds, self.corrections.frames, self._images(level), strict=True):
+            with seeded(mixed(seed, 1)):
+                found.append(self._terms(stage, step, frame, level, gaussians, image))
+        return {name: torch.stack([terms[name] for terms in found]).mean() for name in found[0]}
+
+    def _terms(
+        self, stage: Stage, step: int, frame: int, level: int, gaussians: Gaussians, image: Image
+    ) -> dict[str, Tensor]:
+        """The terms of one drawn frame; its random numbers follow from its seed."""
+        target, weight = self.frames.target(frame, level), self.frames.weight(frame, level)
         rgb, background = image.rgb.permute(2, 0, 1), self._background(level)
         terms = {"picture": picture_loss(rgb, image.alpha, background, target, weight, _SSIM_SHARE)}
         if "perceptual" in stage.weights:
@@ -188,7 +199,7 @@ class PictureFit(ABC, Generic[H]):
     @torch.no_grad()
     def pictures(self) -> dict[str, Tensor]:
         frames = self.frames.held_out(3) or self.frames.usable[:1].tolist()
-        strips = [torch.cat([self._target(frame, 0), self._rendered(frame)], 1) for frame in frames]
+        strips = [torch.cat([self.frames.target(frame, 0), self._rendered(frame)], 1) for frame in frames]
         return {"real over made": torch.cat(strips, 2)}
 
     @torch.no_grad()
@@ -196,7 +207,7 @@ class PictureFit(ABC, Generic[H]):
         """PSNR (dB) on spread held-out frames: whole picture, and the box around the face."""
         found = []
         for frame in self.frames.held_out(12):
-            error = (self._rendered(frame).clamp(0, 1) - self._target(frame, 0)).square()
+            error = (self._rendered(frame).clamp(0, 1) - self.frames.target(frame, 0)).square()
             x0, y0, x1, y1 = self.frames.face_box(frame)
             found.append([_psnr(error), _psnr(error[:, y0:y1, x0:x1])])
         full, face = np.mean(found, 0) if found else (np.nan, np.nan)
@@ -215,10 +226,10 @@ class PictureFit(ABC, Generic[H]):
         sums, weights = (torch.zeros(len(self.head), 3, device=self.device) for _ in range(2))
         colours = self.learned["colours"]
         for frame in chosen:
-            correction = self.corrections.values[frame].to(self.device)
-            image = self.tools.draw(self._posed(self.codes[frame], frame, correction), self._camera(0))
+            gaussians = self._posed(self.codes[frame], frame, self.corrections.values[frame])
+            image = self.tools.draw(gaussians, self._camera(0))
             planar = image.rgb.permute(2, 0, 1)
-            sums += torch.autograd.grad(planar, colours, self._target(frame, 0), retain_graph=True)[0]
+            sums += torch.autograd.grad(planar, colours, self.frames.target(frame, 0), retain_graph=True)[0]
             weights += torch.autograd.grad(planar, colours, torch.ones_like(planar))[0]
         with torch.no_grad():
             self.unseen = weights[:, 0] < _SEEN_WEIGHT
@@ -239,7 +250,7 @@ class PictureFit(ABC, Generic[H]):
     def _folded_body_map(self) -> Tensor:
         """Ridge regression of the body's corrections on the features of the head's pose, added to the learned map."""
         usable = self.frames.usable
-        X, Y = self.features[usable], self.corrections.values[usable, 6:].to(self.device)
+        X, Y = self.features[usable], self.corrections.values[usable, 6:]
         gram = X.T @ X + 0.01 * len(X) * torch.eye(X.shape[1], device=self.device)
         return self.learned["body_map"].detach() + torch.linalg.solve(gram, X.T @ Y)
 
@@ -256,16 +267,35 @@ class PictureFit(ABC, Generic[H]):
         K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
         return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
 
-    def _posed(self, codes: Tensor, frame: int, correction: Tensor) -> Gaussians:
-        """The Gaussians of a frame, whose poses are corrected by [12]: the head's turn and shift, the body's."""
+    def _chosen(self, seed: int) -> int:
+        with seeded(seed):
+            return int(torch.multinomial(self.chances, 1))
+
+    def _images(self, level: int) -> list[tuple[Gaussians, Image]]:
+        """The frames of this step, posed and drawn: in one call where head and renderer take batches."""
+        frames, rows, camera = self.corrections.frames, self.corrections.rows, self._camera(level)
+        if len(frames) == 1 or not (self.batches and getattr(self.tools.draw, "batches", False)):
+            posed = [self._posed(self.codes[frame], frame, row) for frame, row in zip(frames, rows, strict=True)]
+            return [(gaussians, self.tools.draw(gaussians, camera)) for gaussians in posed]
+        together = self._posed(self.codes[frames], frames, rows)
+        images = self.tools.draw(together, camera)
+        return [
+            (
+                replace(together, means=together.means[one], quats=together.quats[one], colours=together.colours[one]),
+                Image(images.rgb[one], images.alpha[one], images.depth[one]),
+            )
+            for one in range(len(frames))
+        ]
+
+    def _posed(self, codes: Tensor, frame: int | list[int], correction: Tensor) -> Gaussians:
+        """The Gaussians of a frame, whose poses are corrected by [12]: the head's turn and shift, the body's. Of
+        several frames with codes [B,K] and [B,12] those of a batch.
+        """
         offsets = self.offsets(codes)
-        head = turned(self.poses[frame], correction[:6])
-        deviation = self.features[frame] @ self.learned["body_map"] + correction[6:]
+        head = turned(self.poses[frame], correction[..., :6])
+        deviation = self.features[frame] @ self.learned["body_map"] + correction[..., 6:]
         body = turned(self.head.parts["rest_pose"], deviation)
         return self.head.assemble(offsets, head, body)
-
-    def _target(self, frame: int, level: int) -> Tensor:
-        return self.frames.target(frame, level).to(self.device)
 
     def _background(self, level: int) -> Tensor:
         """[3,H,W], the learned one."""

@@ -7,10 +7,12 @@ A frame is drawn only a few times in a training, so a shared optimiser would nev
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor
+
+from avatar3d import ranks
 
 _RATE = (1e-3, 1e-3, 1e-3, 1e-3, 1e-3, 4e-3) * 2  # rad, rad, rad, u, u, u: depth shows least
 _BETAS = (0.8, 0.95)
@@ -19,40 +21,39 @@ _HEAD_DECAY = 0.995  # per visit: the tracker's head pose is good
 
 
 class PoseRows:
-    """`begin` a step on a frame, draw with `row`, then `update` from its gradient."""
+    """`begin` a step on its frames, draw with `rows`, then `update` from their gradients.
 
-    def __init__(self, frames: int, cuts: Sequence[int]) -> None:
-        self.values = torch.zeros(frames, 12)  # head: rotation vector, translation; body: likewise
-        self.first, self.second = torch.zeros(frames, 12), torch.zeros(frames, 12)
-        self.visits = torch.zeros(frames)
-        self.rate = np.array(_RATE, np.float32)
+    Under several processes each draws other frames, and all rows are updated in all of them.
+    """
+
+    def __init__(self, frames: int, cuts: Sequence[int], device: torch.device | str = "cpu") -> None:
+        self.values = torch.zeros(frames, 12, device=device)  # head: rotation vector, translation; body: likewise
+        self.first, self.second = torch.zeros_like(self.values), torch.zeros_like(self.values)
+        self.visits = torch.zeros(frames, 1, device=device)
+        self.rate = torch.tensor(_RATE, device=device)
         self.edges = {0, frames, *cuts}
-        self.frame = 0
-        self.row = self.values[0]
+        self.frames: list[int] = []
+        self.rows = self.values[:0]
 
-    def begin(self, frame: int) -> None:
-        self.frame = frame
-        self.row = self.values[frame].clone().requires_grad_()
+    def begin(self, frames: Sequence[int]) -> None:
+        self.frames = list(frames)
+        self.rows = self.values[self.frames].requires_grad_()
 
     def update(self, decay: float) -> None:
-        """One Adam step of the current row at `decay` times the starting rate."""
-        i, grad = self.frame, self.row.grad
-        if grad is None:
+        """One Adam step of the current rows at `decay` times the starting rate."""
+        if self.rows.grad is None:
             return
-        # on twelve numbers numpy is several times quicker than torch; the arrays share the tensors' memory
-        values, pull = self.values.numpy(), grad.numpy()
-        first, second = self.first.numpy()[i], self.second.numpy()[i]
-        self.visits[i] += 1
-        visits = int(self.visits[i])
-        first += (1 - _BETAS[0]) * (pull - first)
-        second += (1 - _BETAS[1]) * (pull * pull - second)
-        mean = first / (1 - _BETAS[0] ** visits)
-        size = np.sqrt(second / (1 - _BETAS[1] ** visits)) + 1e-12
-        values[i] -= decay * self.rate * mean / size
-        values[i, :6] *= _HEAD_DECAY
-        if i not in self.edges and i + 1 not in self.edges:
-            body = values[:, 6:]
-            body[i] += _NEIGHBOUR_PULL * ((body[i - 1] + body[i + 1]) / 2 - body[i])
+        drawn = ranks.gathered(torch.tensor(self.frames)).tolist()
+        frames = sorted(set(drawn))
+        pull = ranks.gathered(self.rows.grad) / ranks.count()
+        if len(frames) < len(drawn):
+            place = torch.tensor([frames.index(frame) for frame in drawn], device=pull.device)
+            pull = pull.new_zeros(len(frames), 12).index_add_(0, place, pull)
+        inner = [frame for frame in frames if frame not in self.edges and frame + 1 not in self.edges]
+        state = (self.values, self.first, self.second, self.visits, pull, self.rate)
+        # on a few numbers numpy is several times quicker than torch; the arrays share the tensors' memory
+        arrays = state if self.values.is_cuda else tuple(tensor.numpy() for tensor in state)
+        _adam_step(arrays, frames, inner, decay)
 
     def forget_heads(self) -> None:
         """Takes back the corrections of the head: its poses have been measured anew."""
@@ -65,3 +66,19 @@ class PoseRows:
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self.snapshot().items():
             tensor.copy_(tensors[name])
+
+
+def _adam_step(state: tuple[Any, ...], frames: list[int], inner: list[int], decay: float) -> None:
+    """Of arrays or tensors, in place; bodies of the frames `inner`, which have neighbours, are pulled to them."""
+    values, first, second, visits, pull, rate = state
+    visits[frames] += 1
+    first[frames] += (1 - _BETAS[0]) * (pull - first[frames])
+    second[frames] += (1 - _BETAS[1]) * (pull * pull - second[frames])
+    mean = first[frames] / (1 - _BETAS[0] ** visits[frames])
+    size = (second[frames] / (1 - _BETAS[1] ** visits[frames])) ** 0.5 + 1e-12
+    moved = values[frames] - decay * rate * mean / size
+    moved[:, :6] *= _HEAD_DECAY
+    values[frames] = moved
+    if inner:
+        body, around = values[:, 6:], [[frame - 1 for frame in inner], [frame + 1 for frame in inner]]
+        body[inner] += _NEIGHBOUR_PULL * ((body[around[0]] + body[around[1]]) / 2 - body[inner])

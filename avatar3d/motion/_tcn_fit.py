@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._tcn_net import TcnNet
 from avatar3d.motion._voices import Rendition, renditions
 from avatar3d.records import Sound, Stage, Track
+from avatar3d.seeds import seeded
 
 STAGES = (Stage("voice", 1.0, {"lips": 1.0, "velocity": 1.0, "aperture": 0.3}),)
 RATE = 2e-3
@@ -60,9 +61,16 @@ class TcnFit:
     def param_groups(self) -> list[dict[str, Any]]:
         return [{"name": "net", "params": list(self.net.parameters()), "lr": RATE, "weight_decay": 1e-4}]
 
-    def losses(self, stage: Stage, progress: float, step: int) -> dict[str, Tensor]:  # noqa: ARG002 - Fittable's
-        rows, codes, weight, joint = self._batch()
-        said = self.net(_disturbed(rows))
+    def losses(
+        self,
+        stage: Stage,  # noqa: ARG002 - Fittable's
+        progress: float,  # noqa: ARG002
+        step: int,  # noqa: ARG002
+        seeds: Sequence[int],
+    ) -> dict[str, Tensor]:
+        with seeded(seeds[0]):
+            rows, codes, weight, joint = self._batch()
+            said = self.net(_disturbed(rows))
         wrong = (said - codes) @ self.space.to_lips
         jerk = wrong[:, 1:] - wrong[:, :-1]
         opening = self.space.aperture(said) - self.space.aperture(codes)

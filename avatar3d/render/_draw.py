@@ -8,7 +8,10 @@ from avatar3d.records import Camera, Gaussians, Image
 
 
 def draw(gaussians: Gaussians, camera: Camera, path: str) -> Image:
-    """One picture, differentiable in the Gaussians and in cam_from_world; `path` as in `splat`."""
+    """One picture, differentiable in the Gaussians and in cam_from_world; `path` as in `splat`.
+
+    Where means, quaternions or colours have B in front, of a batch, rgb, alpha and depth have too.
+    """
     rgb, alpha, depth = splat(
         gaussians.means,
         gaussians.quats,
@@ -21,4 +24,4 @@ def draw(gaussians: Gaussians, camera: Camera, path: str) -> Image:
         camera.height,
         path,
     )
-    return Image(rgb.permute(1, 2, 0), alpha, depth)
+    return Image(rgb.movedim(-3, -1), alpha, depth)

@@ -12,5 +12,7 @@ __all__ = ["Native"]
 class Native:
     """Draws with the native kernel; falls back to the reference, with a word in the log, where there is none."""
 
+    batches = True
+
     def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
         return draw(gaussians, camera, "auto")

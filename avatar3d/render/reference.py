@@ -12,5 +12,7 @@ __all__ = ["Reference"]
 class Reference:
     """Draws with `avatar3d.ops.splat_reference`."""
 
+    batches = True
+
     def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
         return draw(gaussians, camera, "reference")

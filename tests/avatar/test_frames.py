@@ -80,6 +80,18 @@ def test_alpha_is_judged_only_where_the_mask_is_sure(made_up: MadeUp) -> None:
     assert frames.alpha_error(half[::2, ::2], 0, 1) == 0
 
 
+def test_what_is_on_the_shelf_is_made_once_and_what_does_not_fit_each_time(made_up: MadeUp) -> None:
+    size = 3 * SIZE * SIZE
+    frames = Frames(made_up.capture, made_up.track, shelf_bytes=2 * size)
+    plain = Frames(made_up.capture, made_up.track)
+    for _ in range(2):
+        for frame in (4, 9, 20):
+            assert torch.equal(frames.target(frame, 1), plain.target(frame, 1))
+            assert torch.equal(frames.weight(frame, 0), plain.weight(frame, 0))
+    assert (frames._read, plain._read) == (4, 6)
+    assert not plain._shelf
+
+
 def _held_kib() -> int:
     """What this process holds of memory, mapped files included."""
     lines = Path("/proc/self/status").read_text().splitlines()

@@ -18,7 +18,7 @@ from avatar3d.contracts import Tools
 from avatar3d.density import Relocation
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import gradient_loss
-from avatar3d.records import Motion
+from avatar3d.records import Camera, Gaussians, Image, Motion
 from avatar3d.render.native import Native
 
 STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture": 1.0, "perceptual": 0.1})]
@@ -141,6 +141,29 @@ def test_the_same_seed_repeats_and_another_does_not(made_up: MadeUp) -> None:
     losses = [[report.loss for report in _run(_task(made_up), 12, seed=seed)] for seed in (5, 5, 6)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
     assert losses[0] != pytest.approx(losses[2], abs=1e-3)
+
+
+def test_a_batch_drawn_in_one_call_is_the_one_drawn_picture_by_picture(
+    made_up: MadeUp, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    calls: list[int] = []
+
+    class Counting(Native):
+        def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
+            calls.append(gaussians.means.ndim)
+            return super().__call__(gaussians, camera)
+
+    found = []
+    for together in (True, False):
+        monkeypatch.setattr(LinearFit, "batches", together)
+        task = _task(made_up)
+        task.tools = replace(task.tools, draw=Counting())
+        losses = [report.loss for report in _run(task, 6, batch=3)]
+        found.append((losses, {name: tensor.detach().clone() for name, tensor in task.learned.items()}))
+    assert calls == [3] * 6 + [2] * 18
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for name, tensor in found[0][1].items():
+        assert torch.allclose(tensor, found[1][1][name], rtol=1e-3, atol=1e-5), name
 
 
 def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:

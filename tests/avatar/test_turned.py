@@ -22,3 +22,11 @@ def test_it_is_body_pose_with_its_gradient(size: float) -> None:
         found.append((out, *torch.autograd.grad(out, leaves, upstream)))
     for ours, theirs in zip(*found, strict=True):
         assert torch.allclose(ours, theirs, rtol=1e-6, atol=1e-9)
+
+
+def test_several_are_turned_as_one_each() -> None:
+    poses, deviations = torch.randn(4, 7), torch.randn(4, 6)
+    each = [turned(pose, deviation) for pose, deviation in zip(poses, deviations, strict=True)]
+    assert torch.allclose(turned(poses, deviations), torch.stack(each), atol=1e-6)
+    shared = [turned(poses[0], deviation) for deviation in deviations]
+    assert torch.allclose(turned(poses[0], deviations), torch.stack(shared), atol=1e-6)
