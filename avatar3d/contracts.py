@@ -20,6 +20,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.records import (
+    AtRest,
     Camera,
     Capture,
     FaceModel,
@@ -166,6 +167,25 @@ class Bodied(Protocol):
 
     def body(self, motion: Motion, cuts: Sequence[int] = ()) -> np.ndarray:
         """world_from_body [T,7] float32: the motion's own, and where it brings none, as the head's pose suggests."""
+
+
+@runtime_checkable
+class Film(Draw, Protocol):
+    """A renderer that also makes finished pictures, [H,W,3] uint8 over a background [3,H,W]: to look at only."""
+
+    def film(self, gaussians: Gaussians, camera: Camera, background: Tensor) -> Tensor:
+        """The picture of Gaussians in world space."""
+
+    def film_posed(self, rest: AtRest, code: Tensor, camera: Camera, background: Tensor) -> Tensor:
+        """The picture of a linear head at a row of its codes."""
+
+
+@runtime_checkable
+class Linear(Protocol):
+    """A head that renderers can pose themselves."""
+
+    def at_rest(self) -> AtRest:
+        """Itself before any frame; `encode`'s rows are what AtRest says."""
 
 
 @runtime_checkable

@@ -183,6 +183,22 @@ class Gaussians:
 
 
 @dataclass(frozen=True)
+class AtRest:
+    """A head whose frames are linear in their codes, before any moves it: for renderers that pose it themselves.
+
+    A frame is a row [T+14] of codes, then world_from_head and world_from_body [7]; the rule is `avatar3d.ops.rig`'s.
+    """
+
+    means: Tensor  # [N,3] u in head space
+    quats: Tensor  # [N,4] wxyz
+    scales: Tensor  # [N,3] u
+    opacities: Tensor  # [N] 0..1
+    colours: Tensor  # [N,3]
+    skin_logits: Tensor  # [N] share of the head's frame
+    tables: Tensor  # [T,M,9] per code: position u, rotation vector, colour; Gaussians from M on never change
+
+
+@dataclass(frozen=True)
 class Image:
     """A drawn picture, not yet laid over a background."""
 

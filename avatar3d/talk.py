@@ -22,7 +22,8 @@ from torch.nn import functional
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
 from avatar3d.motion._head_motion import replay, still, turned
-from avatar3d.records import BLUR_PX2, FPS, Camera, Gaussians, Image, Motion, Sound
+from avatar3d.player import Player, eight_bit
+from avatar3d.records import FPS, Camera, Image, Motion, Sound
 
 HeadMotion = Literal["replay", "still"]
 Background = Literal["original", "alpha"] | Tensor
@@ -93,15 +94,14 @@ def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterato
     """Frames of `head` in `motion`, as `talk` gives them."""
     camera = resized(head.camera, view.width)
     background = _background(head, view, camera)
-    codes = head.encode(motion)
+    codes, player = head.encode(motion), Player(head, draw)
     pivot = torch.from_numpy(motion.head[:, 4:].mean(0)) if len(motion) else torch.zeros(3)
     for index, code in enumerate(codes):
         seen_from = camera if view.orbit is None else orbited(camera, view.orbit, pivot, index / FPS)
-        with torch.no_grad():
-            gaussians = thickened(head.pose(code), seen_from, camera.width / head.camera.width)
-            image = draw(gaussians, seen_from)
-            frame = _with_alpha(image) if background is None else _eight_bit(image.over(background))
-        yield frame  # not inside the block: a suspended generator would keep gradients off for its caller
+        if background is None:
+            yield _with_alpha(player.image(code, seen_from))
+        else:
+            yield player.frame(code, seen_from, background)
 
 
 def resized(camera: Camera, width: int | None) -> Camera:
@@ -112,20 +112,6 @@ def resized(camera: Camera, width: int | None) -> Camera:
     K = camera.K.clone()
     K[:2] *= scale
     return Camera(K, camera.cam_from_world, width, round(camera.height * scale))
-
-
-def thickened(gaussians: Gaussians, camera: Camera, magnification: float) -> Gaussians:
-    """The Gaussians for a picture `magnification` times as wide as the one that they were trained for.
-
-    Renderers blur every Gaussian by a fixed 0.3 px^2. In a larger picture that covers less of the head, and Gaussians
-    that just touched part; here each grows by what the blur has lost, as an isotropic variance at its own depth.
-    """
-    if magnification <= 1:
-        return gaussians
-    depth = gaussians.means @ camera.cam_from_world[2, :3] + camera.cam_from_world[2, 3]
-    lost = BLUR_PX2 * (magnification**2 - 1) * (depth / camera.K[0, 0]).square()
-    variance = (2 * gaussians.log_scales).exp() + lost[:, None]
-    return replace(gaussians, log_scales=0.5 * variance.log())
 
 
 def orbited(camera: Camera, orbit: Orbit, pivot: Tensor, time_s: float) -> Camera:
@@ -164,8 +150,4 @@ def _cover(picture: Tensor, height: int, width: int) -> Tensor:
 def _with_alpha(image: Image) -> np.ndarray:
     alpha = image.alpha[..., None]
     # video formats want straight alpha: the colour of the head itself, however thin it lies
-    return _eight_bit(torch.cat([image.rgb / alpha.clamp_min(1e-4), alpha], -1))
-
-
-def _eight_bit(picture: Tensor) -> np.ndarray:
-    return picture.mul(255).add_(0.5).clamp_(0, 255).to(torch.uint8).cpu().numpy()
+    return eight_bit(torch.cat([image.rgb / alpha.clamp_min(1e-4), alpha], -1))

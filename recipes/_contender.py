@@ -13,7 +13,8 @@ from torch import Tensor
 from avatar3d.avatars import Avatar
 from avatar3d.contracts import Speak
 from avatar3d.metrics import Look
-from avatar3d.recipes._drawn import Player
+from avatar3d.player import Player
+from avatar3d.recipes._drawn import frames, frames_per_second
 from avatar3d.recipes._judging import HeldOut
 from avatar3d.recipes._sheets import contact_sheet
 from avatar3d.records import Motion, Sound, Track, Watch
@@ -47,16 +48,16 @@ def contender(
     """
     start, cuts, track = unseen.start, unseen.capture.cuts, unseen.track
     codes = player.head.encode(track.motion, cuts)[start:]
-    fps = player.frames_per_second(codes)
+    fps = frames_per_second(player, codes)
     productions = {}
     if photometric:
-        productions[LANDMARKS] = player.frames(codes)
+        productions[LANDMARKS] = frames(player, codes)
         track = refine(player.head, unseen.capture, track, player.draw, range(start, len(track.motion)), watch=watch)
         codes = player.head.encode(track.motion, cuts)[start:]
-    productions[TRACKED] = player.frames(codes)
+    productions[TRACKED] = frames(player, codes)
     if avatar.voice is not None and unseen.capture.sound is not None:
         motion = spoken(avatar.voice, unseen.capture.sound, track, start, seed)
-        productions[AUDIO] = player.frames(player.head.encode(motion, cuts)[start:])
+        productions[AUDIO] = frames(player, player.head.encode(motion, cuts)[start:])
     return Contender(name, avatar, player, codes, fps, productions)
 
 
@@ -80,13 +81,13 @@ def spoken(voice: Speak, sound: Sound, track: Track, start: int, seed: int = 0) 
     )
 
 
-def saved(frames: Iterator[np.ndarray], unseen: HeldOut, folder: Path) -> Iterator[np.ndarray]:
+def saved(made: Iterator[np.ndarray], unseen: HeldOut, folder: Path) -> Iterator[np.ndarray]:
     """The same frames, each written beside the real one as it passes."""
     folder.mkdir(parents=True, exist_ok=True)
-    for index, made in enumerate(frames):
-        save_picture(folder / f"{unseen.start + index:06d}_pred.png", made)
+    for index, frame in enumerate(made):
+        save_picture(folder / f"{unseen.start + index:06d}_pred.png", frame)
         save_picture(folder / f"{unseen.start + index:06d}_true.png", unseen.real(index))
-        yield made
+        yield frame
 
 
 def ranked(looks: list[Look]) -> tuple[np.ndarray, np.ndarray]:

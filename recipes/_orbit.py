@@ -9,18 +9,17 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
 
 from avatar3d import media
 from avatar3d.data_prep.landmarks import Landmarker
 from avatar3d.face.rig import rig_vertices
 from avatar3d.metrics.orbit import PITCH_DEG, YAW_DEG, as_json, orbit_figures, seen_from, turned_by
 from avatar3d.motion._head_motion import usual_pose
-from avatar3d.recipes._drawn import Player
+from avatar3d.player import Player
 from avatar3d.recipes._sheets import labelled
 from avatar3d.records import Motion, Track
 from avatar3d.store import save_picture
-from avatar3d.talk import resized, thickened
+from avatar3d.talk import resized
 
 _YAWS_DEG = tuple(YAW_DEG * share for share in (-1, -2 / 3, -1 / 3, 0, 1 / 3, 2 / 3, 1))
 _PITCHES_DEG = tuple(PITCH_DEG * share for share in (-1, -0.5, 0.5, 1))
@@ -68,23 +67,17 @@ def _turning(player: Player, moment: Motion) -> Iterator[np.ndarray]:
     """The head from a camera that goes once around an ellipse before it."""
     whole = player.head.camera
     camera = resized(whole, min(_GIF_PX, whole.width))
-    posed = player.head.pose(player.head.encode(moment)[0])
+    code, grey = player.head.encode(moment)[0], torch.full((3,), _GREY, device=whole.K.device)
     for phase in np.linspace(0, 2 * np.pi, _GIF_FRAMES, endpoint=False):
         yaw, pitch = YAW_DEG * np.sin(phase), PITCH_DEG * np.sin(2 * phase)
         seen = seen_from(camera, moment.head[0, 4:], float(yaw), float(pitch))
-        with torch.no_grad():
-            image = player.draw(thickened(posed, seen, camera.width / whole.width), seen)
-        yield _eight_bit(image.over(torch.full((3,), _GREY, device=image.rgb.device)))
+        yield player.frame(code, seen, grey)
 
 
 def _usual_frame(motion: Motion, start: int) -> int:
     """The frame from `start` on whose head is held most as usual."""
     late = motion[slice(start, len(motion))]
     return start + int(np.abs(late.head - usual_pose(late)).sum(1).argmin())
-
-
-def _eight_bit(picture: Tensor) -> np.ndarray:
-    return picture.clamp(0, 1).mul(255).round().byte().cpu().numpy()
 
 
 def _listed(turns_deg: tuple[float, ...]) -> str:

@@ -16,9 +16,9 @@ from avatar3d.avatars import open_avatar, part_name
 from avatar3d.choose import choose
 from avatar3d.data_prep.landmarks import Landmarker
 from avatar3d.errors import InputError
+from avatar3d.player import Player
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
-from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._eval_table import table
 from avatar3d.recipes._judging import BASELINES, HeldOut, Verdict, held_out, judged, trivial
 from avatar3d.recipes._orbit import seen_around

@@ -14,9 +14,10 @@ from torch import Tensor
 from torch.nn import functional
 
 from avatar3d.geometry import intrinsics
+from avatar3d.player import thickened
 from avatar3d.records import FPS, Camera, Gaussians, Image, Motion, Sound, frame_count
 from avatar3d.render.reference import Reference
-from avatar3d.talk import Orbit, View, orbited, perform, resized, show, talk, thickened
+from avatar3d.talk import Orbit, View, orbited, perform, resized, show, talk
 
 SIZE = 32
 

@@ -21,7 +21,7 @@ from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import Counts, scatter
 from avatar3d.contracts import Tools
 from avatar3d.ops.blend import blend
-from avatar3d.records import Capture, Stage, Track
+from avatar3d.records import AtRest, Capture, Stage, Track
 
 __all__ = ["LinearHead"]
 
@@ -95,6 +95,23 @@ class LinearHead(DrivenHead):
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,9] at codes [K]."""
         return blend(codes, self.parts["tables"])
+
+    def at_rest(self) -> AtRest:
+        """The head as renderers pose it themselves; a copy, which later training does not change."""
+        parts = self.parts
+        still = (
+            parts["tables"].abs().amax((0, 2)) == 0 if len(parts["tables"]) else torch.ones(len(self), dtype=torch.bool)
+        )
+        moving = int((~still).nonzero().max()) + 1 if not still.all() else 0
+        return AtRest(
+            parts["means"].clone(),
+            parts["quats"].clone(),
+            parts["log_scales"].exp(),
+            parts["opacity_logits"].sigmoid(),
+            parts["colours"].clone(),
+            parts["skin_logits"].clone(),
+            parts["tables"][:, :moving].clone(memory_format=torch.contiguous_format),
+        )
 
     def keep(self, rows: Tensor) -> Self:
         """The head with only the Gaussians `rows` [M]."""

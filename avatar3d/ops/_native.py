@@ -37,7 +37,7 @@ Allocate = ctypes.CFUNCTYPE(c_void_p, c_int64)
 
 
 class Scene(ctypes.Structure):
-    """A3dScene of csrc/splat/splat_cpu.cpp."""
+    """A3dScene of csrc/splat/frame.h."""
 
     _fields_ = [
         *((name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "cam_from_world", "K")),
@@ -57,6 +57,12 @@ class Gradients(ctypes.Structure):
     """A3dGradients of csrc/splat/splat_cpu.cpp."""
 
     _fields_ = [(name, c_void_p) for name in ("means", "quats", "scales", "opacities", "colours", "pose")]
+
+
+class Posed(ctypes.Structure):
+    """A3dPosed of csrc/filmed/filmed_cpu.cpp."""
+
+    _fields_ = [("tables", c_void_p), ("skin", c_void_p), ("terms", c_int64), ("moving", c_int64)]
 
 
 class CudaScene(ctypes.Structure):
@@ -97,6 +103,7 @@ SIGNATURES: dict[str, tuple[type | None, tuple[type, ...]]] = {
     "avatar3d_mask_loss": (c_int, (c_void_p, c_void_p, c_int64, c_float, c_void_p, c_void_p)),
     "avatar3d_picture_loss": (c_int, (*5 * (c_void_p,), c_int, c_int, c_float, *4 * (c_void_p,))),
     "avatar3d_splat_weights": (c_int, (POINTER(Scene), POINTER(Kept), c_void_p, c_void_p, c_void_p)),
+    "avatar3d_filmed": (c_int, (POINTER(Scene), c_void_p, POINTER(Posed), c_void_p, c_void_p)),
     "avatar3d_hashgrid_forward": (c_int, (*3 * (c_void_p,), c_int64, c_void_p)),
     "avatar3d_hashgrid_backward": (c_int, (*4 * (c_void_p,), c_int64, *2 * (c_void_p,))),
     "avatar3d_cuda_hashgrid_forward": (c_int, (*3 * (c_void_p,), c_int64, *2 * (c_void_p,))),

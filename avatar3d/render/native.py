@@ -3,7 +3,10 @@
 
 from __future__ import annotations
 
-from avatar3d.records import Camera, Gaussians, Image
+from torch import Tensor
+
+from avatar3d.ops.filmed import filmed, filmed_posed
+from avatar3d.records import AtRest, Camera, Gaussians, Image
 from avatar3d.render._draw import draw
 
 __all__ = ["Native"]
@@ -16,3 +19,32 @@ class Native:
 
     def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
         return draw(gaussians, camera, "auto")
+
+    def film(self, gaussians: Gaussians, camera: Camera, background: Tensor) -> Tensor:
+        """A finished picture [H,W,3] uint8 over a background [3,H,W] 0..1; see `avatar3d.ops.filmed`."""
+        return filmed(
+            gaussians.means,
+            gaussians.quats,
+            gaussians.log_scales.exp(),
+            gaussians.opacity_logits.sigmoid(),
+            gaussians.colours,
+            background,
+            camera.cam_from_world,
+            camera.K,
+        )
+
+    def film_posed(self, rest: AtRest, code: Tensor, camera: Camera, background: Tensor) -> Tensor:
+        """As `film`, of a linear head at a row of its codes."""
+        return filmed_posed(
+            rest.means,
+            rest.quats,
+            rest.scales,
+            rest.opacities,
+            rest.colours,
+            rest.skin_logits,
+            rest.tables,
+            code,
+            background,
+            camera.cam_from_world,
+            camera.K,
+        )

@@ -80,20 +80,32 @@ A3D_INLINE void place(const Box& box, int64_t index, float* record, Binning& b, 
   totals.farthest = std::max(totals.farthest, slots ? depth : 0u);
 }
 
-A3D_INLINE void project_block(const Gaussians& g, const Pinhole& camera, const Grid& grid, int64_t first,
+// Sixteen Gaussians side by side in registers.
+struct Sixteen {
+  Vec mean[3], quat[4], scale[3], opacity, colour[3];
+};
+
+A3D_INLINE int lanes_from(const Gaussians& g, int64_t first) {
+  return static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
+}
+
+A3D_INLINE void load_sixteen(const Gaussians& g, int64_t first, Sixteen& block) {
+  const int lanes = lanes_from(g, first);
+  load_columns<3>(g.means + 3 * first, lanes, block.mean);
+  load_columns<4>(g.quats + 4 * first, lanes, block.quat);
+  load_columns<3>(g.scales + 3 * first, lanes, block.scale);
+  load_columns<1>(g.opacities + first, lanes, &block.opacity);
+  load_columns<3>(g.colours + 3 * first, lanes, block.colour);
+}
+
+A3D_INLINE void project_block(const Sixteen& g, const Pinhole& camera, const Grid& grid, int64_t first, int lanes,
                               float* records, Binning& b, GroupTotals& totals) {
-  const int lanes = static_cast<int>(std::min<int64_t>(kLanes, g.count - first));
-  Vec mean[3], quat[4], scale[3], opacity, colour[3], reach[2];
-  load_columns<3>(g.means + 3 * first, lanes, mean);
-  load_columns<4>(g.quats + 4 * first, lanes, quat);
-  load_columns<3>(g.scales + 3 * first, lanes, scale);
-  load_columns<1>(g.opacities + first, lanes, &opacity);
-  load_columns<3>(g.colours + 3 * first, lanes, colour);
+  Vec reach[2];
   Projected<Vec> p;
-  project(camera, mean, quat, scale, p);
-  write_records(p, opacity, colour, lanes, reach, records + first * kRecord);
+  project(camera, g.mean, g.quat, g.scale, p);
+  write_records(p, g.opacity, g.colour, lanes, reach, records + first * kRecord);
   alignas(64) float edges[4][kLanes];
-  reached_tiles(p, is_drawn(p, mean, quat, scale, opacity, colour), reach, grid, edges);
+  reached_tiles(p, is_drawn(p, g.mean, g.quat, g.scale, g.opacity, g.colour), reach, grid, edges);
   for (int lane = 0; lane < lanes; ++lane) {
     const Box box{static_cast<int>(edges[0][lane]), static_cast<int>(edges[1][lane]),
                   static_cast<int>(edges[2][lane]), static_cast<int>(edges[3][lane])};
@@ -101,17 +113,17 @@ A3D_INLINE void project_block(const Gaussians& g, const Pinhole& camera, const G
   }
 }
 
-inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& grid, float* records, Binning& b) {
-  const int groups = groups_of(g.count);
-  b.boxes.need(g.count);
-  b.order[0].need(g.count);
+// Calls project(first, end, totals) for each group of Gaussians on all threads; what they come to is left in `b`.
+template <class Project>
+void bin_groups(int64_t count, Binning& b, Project&& project) {
+  const int groups = groups_of(count);
+  b.boxes.need(count);
+  b.order[0].need(count);
   GroupTotals* totals = b.totals.need(groups);
   Pool::shared().run(groups, [&](int group, int) {
     GroupTotals mine;
-    const int64_t end = std::min(g.count, static_cast<int64_t>(group + 1) * kGroup);
-    for (int64_t first = static_cast<int64_t>(group) * kGroup; first < end; first += kLanes) {
-      project_block(g, camera, grid, first, records, b, mine);
-    }
+    const int64_t first = static_cast<int64_t>(group) * kGroup;
+    project(first, std::min(count, first + kGroup), mine);
     totals[group] = mine;
   });
   b.hits = b.visible = 0;
@@ -122,6 +134,16 @@ inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& g
     b.nearest = std::min(b.nearest, totals[group].nearest);
     b.farthest = std::max(b.farthest, totals[group].farthest);
   }
+}
+
+inline void project_all(const Gaussians& g, const Pinhole& camera, const Grid& grid, float* records, Binning& b) {
+  bin_groups(g.count, b, [&](int64_t first, int64_t end, GroupTotals& totals) {
+    for (; first < end; first += kLanes) {
+      Sixteen block;
+      load_sixteen(g, first, block);
+      project_block(block, camera, grid, first, lanes_from(g, first), records, b, totals);
+    }
+  });
 }
 
 // Least significant digit first, in as few equal digits as will do; nothing comes after everything.

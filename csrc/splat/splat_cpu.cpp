@@ -1,64 +1,29 @@
 // SPDX-License-Identifier: Apache-2.0
 // The CPU body of avatar3d.ops.splat and its C ABI. Arrays are contiguous float32 unless said otherwise.
 #include <array>
-#include <limits>
 
-#include "splat/bin.h"
-#include "splat/tile.h"
+#include "splat/frame.h"
 #include "splat/tile_backward.h"
 
 namespace avatar3d {
 namespace splat {
 namespace {
 
-constexpr int kTilesPerChunk = 4;
-constexpr int64_t kMost = std::numeric_limits<int32_t>::max();
-
-struct Workspace {
-  Binning binning;
-  Buffer<float> records;  // these three: where nothing is kept for a backward pass
-  Buffer<int64_t> tile_start;
-  Buffer<uint32_t> hits;
-  std::vector<TileScratch> tiles;  // one per thread
-  Buffer<float> moments;           // [hits,10]
-  Buffer<uint32_t> group_start;    // per group of Gaussians
+struct Workspace : Frame {
+  Buffer<float> moments;         // [hits,10]
+  Buffer<uint32_t> group_start;  // per group of Gaussians
 };
-
-// Calls body(tile, scratch, slot) for all tiles on all threads, a few neighbours at a time.
-template <class Body>
-void for_all_tiles(const Grid& grid, Workspace& work, Body&& body) {
-  Pool& pool = Pool::shared();
-  const size_t threads = pool.threads();
-  if (work.tiles.size() < threads) work.tiles.resize(threads);
-  pool.run((grid.tiles() + kTilesPerChunk - 1) / kTilesPerChunk, [&](int chunk, int slot) {
-    const int end = std::min(grid.tiles(), (chunk + 1) * kTilesPerChunk);
-    for (int tile = chunk * kTilesPerChunk; tile < end; ++tile) body(tile, work.tiles[slot], slot);
-  });
-}
 
 // kept.hits is filled in; allocate == null: nothing is kept.
 Status forward(const Gaussians& g, const Pinhole& camera, const Grid& grid, State kept, void* (*allocate)(int64_t),
                const Planes& out) {
   if (g.count > kMost) return kTooLarge;
   Loan<Workspace> work;
-  Binning& b = work->binning;
-  State state = kept;
-  if (!allocate) {
-    state.records = work->records.need(static_cast<size_t>(g.count) * kRecord);
-    state.tile_start = work->tile_start.need(grid.tiles() + 1);
-  }
-  project_all(g, camera, grid, state.records, b);
-  if (b.hits > kMost) return kTooLarge;
-  sort_by_depth(g.count, b);
-  const Parts parts{Pool::shared().threads(), b.visible};
-  count_hits(grid, parts, b);
-  state.hits = allocate ? static_cast<uint32_t*>(allocate(b.hits)) : work->hits.need(b.hits);
-  if (b.hits && !state.hits) return kOutOfMemory;
-  state.masks = allocate ? state.hits + b.hits : nullptr;
-  state.hit_count = b.hits;
-  scatter_hits(grid, parts, b, state);
+  State state = allocate ? kept : work->state(g.count, grid);
+  project_all(g, camera, grid, state.records, work->binning);
+  if (const Status fault = list_hits(g.count, grid, allocate, *work, state)) return fault;
   for_all_tiles(grid, *work, [&](int tile, TileScratch& scratch, int) {
-    draw_tile(tile, grid, state, scratch, out);
+    draw_tile(tile, grid, state, scratch, [&](const float* planes) { write_tile(planes, tile, grid, out); });
   });
   return kDone;
 }
@@ -190,13 +155,6 @@ Status weights(int64_t count, const Grid& grid, const State& state, const float*
 
 extern "C" {
 
-struct A3dScene {
-  const float *means, *quats, *scales, *opacities, *colours;  // [N,3] [N,4] wxyz [N,3] [N] [N,3]
-  const float *cam_from_world, *K;                            // [4,4] [3,3]
-  int64_t count;
-  int32_t width, height;
-};
-
 // What a backward pass needs, written by forward. With tiles = ceil(W/16) ceil(H/16):
 struct A3dKept {
   float* records;       // [N,16]
@@ -213,14 +171,10 @@ struct A3dGradients {
 
 namespace {
 
+using avatar3d::splat::camera;
+using avatar3d::splat::gaussians;
 using avatar3d::splat::Grid;
 
-avatar3d::splat::Gaussians gaussians(const A3dScene& s) {
-  return {s.means, s.quats, s.scales, s.opacities, s.colours, s.count};
-}
-avatar3d::splat::Pinhole camera(const A3dScene& s) {
-  return avatar3d::splat::pinhole(s.cam_from_world, s.K, s.width, s.height);
-}
 avatar3d::splat::State state(const A3dScene& s, const A3dKept& kept, bool filled) {
   const int64_t tiles = Grid(s.width, s.height).tiles();
   float* last = kept.pixels + tiles * avatar3d::splat::kTilePixels;

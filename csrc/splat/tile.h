@@ -209,7 +209,9 @@ A3D_INLINE void keep_block(const Blended& b, const State& state, int tile, int b
   store(state.last + pixel, b.last);
 }
 
-inline void draw_tile(int tile, const Grid& grid, const State& state, TileScratch& s, const Planes& out) {
+// `write(planes)` takes red, green, blue, alpha and depth of the tile's pixels, [5,16,16].
+template <class Write>
+void draw_tile(int tile, const Grid& grid, const State& state, TileScratch& s, Write&& write) {
   Vec left, top;
   block_corners(tile, grid.columns, left, top);
   gather_records(state, tile, s, [&](int64_t hit, const float* record) {
@@ -230,7 +232,7 @@ inline void draw_tile(int tile, const Grid& grid, const State& state, TileScratc
     store_block(at + 4 * kTilePixels, kTile, b.depth);
     if (state.light) keep_block(b, state, tile, block);
   }
-  write_tile(planes, tile, grid, out);
+  write(planes);
 }
 
 }  // namespace splat

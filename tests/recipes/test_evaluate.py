@@ -19,9 +19,9 @@ from avatar3d.data_prep.landmarks import Face
 from avatar3d.errors import InputError
 from avatar3d.geometry import intrinsics
 from avatar3d.metrics import Figures
+from avatar3d.player import Player
 from avatar3d.recipes import evaluate as recipe
 from avatar3d.recipes._contender import spoken
-from avatar3d.recipes._drawn import Player
 from avatar3d.recipes._sheets import contact_sheet
 from avatar3d.recipes.evaluate import EvalSettings, avatars_of, evaluate, table
 from avatar3d.records import Camera, Capture, Gaussians, Image, Landmarks, Motion, Sound, Track, held_out_start
