@@ -20,9 +20,9 @@ from avatar3d.records import Capture, Stage, Track
 _RATE = 1e-3
 # tables are learned in these units, so that one learning rate suits all nine channels
 _UNITS = (0.1, 0.1, 0.1, 1.0, 1.0, 1.0, 2.0, 2.0, 2.0)
-# colour and rotation tables shrink by this much every so many steps: what a frame does not show must not drift, or it
-# is seen as coloured specks from another side
-_SHRINK, _SHRINK_EVERY = 0.98, 50
+# colour and rotation tables of what no frame shows shrink by this much at a time: they must not drift, or they are seen
+# as coloured specks from another side
+_CALM = 0.5
 
 
 class LinearFit(PictureFit[DrivenHead]):
@@ -56,10 +56,11 @@ class LinearFit(PictureFit[DrivenHead]):
             self._blended.append((codes, blended))
         return blended * self.units
 
-    def own_update(self, step: int, optimiser: torch.optim.Optimizer) -> None:
+    def own_update(self, step: int, optimiser: torch.optim.Optimizer) -> None:  # noqa: ARG002
         self._update_tables(next(group["lr"] for group in optimiser.param_groups if group["name"] == "tables"))
-        if step % _SHRINK_EVERY == 0:
-            self.learned["tables"][..., 3:] *= _SHRINK
+
+    def own_calm(self, hidden: Tensor) -> None:
+        self.learned["tables"].data[..., 3:] *= (1 - _CALM * hidden)[:, None]
 
     def own_relocation(self, plan: Relocation) -> None:
         tables = self.learned["tables"].data

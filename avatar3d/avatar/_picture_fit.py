@@ -19,6 +19,7 @@ from torch import Tensor
 
 from avatar3d.avatar._driven import POSE, DrivenHead
 from avatar3d.avatar._frames import Frames, rarity
+from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
@@ -34,6 +35,7 @@ _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
 _SSIM_SHARE = 0.2
 _PAINTED_FRAMES = 48
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
+_GOLDEN = 0.618034  # steps of this share of a round are spread evenly, however many they are
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
 
 
@@ -49,6 +51,9 @@ class FitSettings:
     patch_px: int = 96  # of the perceptual term
     patch_every: int = 2  # steps
     refine_from: float = 0.05  # corrections of the poses begin
+    hidden_from: float = 0.04  # what hardly any frame shows looks like its neighbours
+    hidden_every: int = 10  # steps; 0: never
+    hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
     retrack_at: float = 0.4  # the motion is measured again, where there is a way to
 
 
@@ -90,6 +95,7 @@ class PictureFit(ABC, Generic[H]):
         self.head.parts |= self.learned
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
+        self.hidden = Hidden(head.parts["group"])
         self._relocations = 0
         self._retracked = False
 
@@ -107,6 +113,9 @@ class PictureFit(ABC, Generic[H]):
 
     def own_update(self, step: int, optimiser: torch.optim.Optimizer) -> None:
         """Whatever follows an update of what this kind of head learns."""
+
+    def own_calm(self, hidden: Tensor) -> None:
+        """Calms what this kind of head learned for Gaussians that are hidden by a share [N] of 0..1."""
 
     def own_relocation(self, plan: Relocation) -> None:
         """Gives relocated Gaussians their source's share of what this kind of head learns or counts."""
@@ -160,6 +169,8 @@ class PictureFit(ABC, Generic[H]):
         if step % 10 == 0:
             sizes.copy_(torch.maximum(sizes, sizes.max(1, keepdim=True).values - _LOG_ANISOTROPY))
             self.learned["colours"].clamp_(0, 1)
+        if self.settings.hidden_every and step % self.settings.hidden_every == 0:
+            self._soothe(progress, step // self.settings.hidden_every)
         due = self.settings.relocate_from + self._relocations * self.settings.relocate_every
         if due <= progress < self.settings.relocate_until:
             self._relocations += 1
@@ -173,6 +184,7 @@ class PictureFit(ABC, Generic[H]):
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
         kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
         kept |= {f"own/{name}": tensor for name, tensor in self.own_state().items()}
+        kept |= {f"hidden/{name}": tensor for name, tensor in self.hidden.state().items()}
         return kept | {
             "counts": torch.tensor([self._relocations, self._retracked]),
             "motion": torch.cat([self.codes, self.poses, self.features], 1),
@@ -187,6 +199,8 @@ class PictureFit(ABC, Generic[H]):
             tensor.copy_(tensors[f"learned/{name}"])
         for name, tensor in self.own_state().items():
             tensor.copy_(tensors[f"own/{name}"])
+        for name, tensor in self.hidden.state().items():
+            tensor.copy_(tensors[f"hidden/{name}"])
         self.corrections.restore({k.split("/")[1]: v for k, v in tensors.items() if k.startswith("corrections/")})
         self.head.parts["group"].copy_(tensors["group"])
         self.demand.copy_(tensors["demand"])
@@ -317,6 +331,25 @@ class PictureFit(ABC, Generic[H]):
         drawn = _over(patch, self._background(level)[:, rows, columns])
         return self.tools.perceptual(drawn, target[:, rows, columns])
 
+    def _soothe(self, progress: float, time: int) -> None:
+        if time % self.settings.hidden_look == 0:
+            usable = self.frames.usable
+            # not by chance: every process of a training must look at the same frame
+            self._look_at_hidden(int(usable[int(time * _GOLDEN * len(usable)) % len(usable)]))
+        if progress >= self.settings.hidden_from:
+            hidden = self.hidden.share()
+            self.hidden.soothe(self.learned["colours"].data, hidden)
+            self.own_calm(hidden)
+
+    @torch.enable_grad()
+    def _look_at_hidden(self, frame: int) -> None:
+        camera = self._camera(1 if self.head.height >= self.settings.coarse_from_px else 0)
+        gaussians = self._posed(self.codes[frame], frame, torch.zeros(12, device=self.device))
+        rgb = self.tools.draw(gaussians, camera).rgb
+        # what a Gaussian gives to a picture is its colour's gradient under a gradient of ones
+        weights = torch.autograd.grad(rgb, self.learned["colours"], torch.ones_like(rgb))[0]
+        self.hidden.look(gaussians, camera, weights[:, 0])
+
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()
         plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
@@ -325,6 +358,7 @@ class PictureFit(ABC, Generic[H]):
         relocate({name: tensor.data for name, tensor in rows.items()} | fixed, plan)
         for tensor in rows.values():
             copy_moments(optimiser.state[tensor], plan)
+        self.hidden.relocated(plan)
         self.own_relocation(plan)
         self.unseen[plan.dead] = False
         self.demand.zero_()

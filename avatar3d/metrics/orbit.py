@@ -43,7 +43,7 @@ _HEAD_DEPTH, _HEAD_SIZE = 0.8, 1.45  # the same for the whole head, which is so 
 _CHIN = 152
 _NEIGHBOURS_PX = 5
 _RARE = 0.005  # the share of a frontal view's pixels that stand out most
-_LEAST_OUTSTANDING = 8.0  # of 255: a smooth frontal view must not make a fault of every small difference
+_LEAST_OUTSTANDING = 2.0  # levels of 255: a smooth frontal view must not make a fault of every small difference
 _STRANGE = 10.0  # levels of 255 in one of the colours
 _PALETTE = 4000  # pixels of the front whose colours are known
 _MESH = 468
@@ -51,13 +51,16 @@ _MESH = 468
 
 @dataclass(frozen=True)
 class OrbitFigures:
-    """Means over the views of VIEWS_DEG. None: it cannot be said (nothing to find faces with, no face found)."""
+    """Over the views of VIEWS_DEG: means, but for specks and strange colours, of which the worst view counts.
+
+    None: it cannot be said (nothing to find faces with, no face found).
+    """
 
     alpha_inside: float  # alpha where a head is surely solid
     see_through_pct: float  # share of that region's pixels whose alpha is below .98
     change_per_deg: float  # difference to the view next to it, in levels of 255 per degree, in the whole head
     unexplained: float  # how much of that change is left once the pixels have moved as their depth says; solid: near 0
-    speckle: float  # how often pixels stand out as only one in 200 does from the front; 1: as rarely as there
+    speckle: float  # how often a pixel's hue stands out as only one in 200 does from the front; 1: as rarely as there
     strange_pct: float  # share of the head's pixels whose colour is not to be seen from the front
     found: float | None  # share of views in which a face is found
     shape_pct_iod: float | None  # rms distance of its landmarks from the tracked face, % of inter-ocular distance
@@ -148,8 +151,14 @@ def _hull(points: np.ndarray, world_from_head: np.ndarray, camera: Camera) -> np
 
 
 def outstanding(rgb: np.ndarray) -> np.ndarray:
-    """How far each pixel [H,W,3] is from the median of the 5 x 5 px around it, the largest over the colours: [H,W]."""
-    return np.abs(rgb - median_filter(rgb, (_NEIGHBOURS_PX, _NEIGHBOURS_PX, 1))).max(2)
+    """How far the hue of each pixel [H,W,3] is from the median of the 5 x 5 px around it: [H,W], in levels.
+
+    Hue is red less green, and blue less their mean. Hair, lashes and teeth are fine light and dark in every good
+    picture; fine colours are not.
+    """
+    red, green, blue = np.moveaxis(rgb, -1, 0)
+    hue = np.stack([red - green, blue - (red + green) / 2], -1)
+    return np.abs(hue - median_filter(hue, (_NEIGHBOURS_PX, _NEIGHBOURS_PX, 1))).max(2)
 
 
 class _Look:
@@ -176,7 +185,8 @@ class _Look:
 def _figures(look: _Look, turned: Turned, front: _View, find: Find | None) -> OrbitFigures:
     usual = _Usual(front)
     rows = np.array([_row(view, beside, usual) for view, beside in _pairs(look, turned)])
-    alpha, see_through, plain, left, speckle, strange = rows.mean(0)
+    alpha, see_through, plain, left = rows[:, :4].mean(0)
+    speckle, strange = rows[:, 4:].max(0)
     iod = eye_distance(front.points[None])
     distances: list[float | None] = []
     if find is not None:
