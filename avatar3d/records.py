@@ -49,6 +49,7 @@ class Stage:
     until: float  # fraction of the budget at which it ends, 0..1
     weights: Mapping[str, float]  # of each loss term; terms that are not named are not asked for
     rates: Mapping[str, float] = field(default_factory=dict)  # factor on a group's learning rate; 1 where not named
+    own: Mapping[str, float] = field(default_factory=dict)  # numbers that what is trained knows by name
 
 
 @dataclass(frozen=True)

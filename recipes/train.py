@@ -43,6 +43,20 @@ class TrainSettings:
     seed: int = 0
 
 
+# TalkingGaussian's schedule (Li et al., ECCV 2024), its 50,000 steps of face and mouth, here at once, and its 10,000 of
+# fusion as fractions: nothing moves at first, then motion is learned, on the face first; in the end colours alone
+_TG = {"picture": 1.0, "alpha": 0.2}
+_TG_MOTION = _TG | {"motion": 1e-5, "attention": 1e-4}
+_TG_FUSED = dict.fromkeys(("means", "quats", "log_scales", "skin_logits", "body_map", "planes", "networks"), 0.0)
+TALKING_GAUSSIAN = (
+    Stage("warm-up", 0.05, _TG, own={"still": 1, "opening_every": 15}),
+    Stage("face first", 0.667, _TG_MOTION, own={"hair_every": 7, "blink_every": 15, "since": 0.05}),
+    Stage("any frame", 0.783, _TG_MOTION, own={"hair_every": 7}),
+    Stage("detail", 0.833, _TG_MOTION | {"perceptual": 0.2}),
+    Stage("fusion", 0.917, _TG, _TG_FUSED | {"opacity_logits": 0.02}),
+    Stage("fusion in detail", 1.0, _TG | {"perceptual": 0.5}, _TG_FUSED | {"opacity_logits": 0.02}),
+)
+
 # for two cores of a laptop; of a kind of head that is not named here, its own defaults
 _USUAL = {"quick": TrainSettings(60.0), "standard": TrainSettings(220.0), "quality": TrainSettings(450.0)}
 PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
@@ -52,6 +66,7 @@ PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
         # refining takes some 40 s per 1,500 frames, of which the shorter trainings would make better use
         "quality": TrainSettings(450.0, head=LinearSettings(Counts(8000, 11000, 1000, 4000)), retrack_frames=2000),
     },
+    "triplane": _USUAL | {"talking-gaussian": TrainSettings(450.0, stages=TALKING_GAUSSIAN)},
 }
 
 

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import POSE_FEATURES, pose_features, raw_codes
-from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Scatter, spacing
+from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Counts, Scatter, scatter, spacing
 from avatar3d.errors import InputError
 from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
 from avatar3d.ops.rig import rig
@@ -155,6 +155,27 @@ def body_pose(deviation: Tensor, rest: Tensor) -> Tensor:
     """world_from_body [...,7] from a rotation vector and a translation [...,6] about the pose at rest [7]."""
     turned = quat_multiply(quat_from_rotvec(deviation[..., :3]), rest[:4])
     return torch.cat([turned, rest[4:] + deviation[..., 3:]], -1)
+
+
+def starting_points(
+    track: Track, triangles: np.ndarray, counts: Counts, expression: int, seed: int
+) -> tuple[Scatter, Tensor]:
+    """Points on and about a tracked person, and the head's mean pose [7].
+
+    Args:
+        triangles: [F,3] of the canonical face.
+        expression: leading components of the tracker's basis that the points' tables hold.
+    """
+    rest = mean_pose(track.motion.head[: track.fitted_frames])
+    points = scatter(
+        track.neutral.astype(np.float64),
+        track.basis[..., :expression].astype(np.float64),
+        triangles,
+        counts,
+        lambda points: visible(points, rest, track.camera),
+        np.random.default_rng(seed),
+    )
+    return points, rest
 
 
 def gaussian_parts(points: Scatter) -> dict[str, Tensor]:

@@ -107,6 +107,10 @@ class PictureFit(ABC, Generic[H]):
         true, once per batch with codes [B,K], for offsets [B,N,...].
         """
 
+    def frame_for(self, stage: Stage, progress: float, step: int) -> int:  # noqa: ARG002
+        """A frame that a step draws: half of the time any, half of the time rare kinds as often as common ones."""
+        return int(torch.multinomial(self.chances, 1))
+
     def own_terms(self, stage: Stage, gaussians: Gaussians) -> dict[str, Tensor]:  # noqa: ARG002
         """Further terms of the loss among those that the stage weighs, of the Gaussians just drawn."""
         return {}
@@ -136,7 +140,7 @@ class PictureFit(ABC, Generic[H]):
     def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
         large = self.head.height >= self.settings.coarse_from_px
         level = 1 if large and progress < self.settings.coarse_until else 0
-        self.corrections.begin([self._chosen(seed) for seed in seeds])
+        self.corrections.begin([self._chosen(stage, progress, step, seed) for seed in seeds])
         found = []
         for seed, frame, (gaussians, image) in zip(seeds, self.corrections.frames, self._images(level), strict=True):
             with seeded(mixed(seed, 1)):
@@ -281,9 +285,9 @@ class PictureFit(ABC, Generic[H]):
         K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
         return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
 
-    def _chosen(self, seed: int) -> int:
+    def _chosen(self, stage: Stage, progress: float, step: int, seed: int) -> int:
         with seeded(seed):
-            return int(torch.multinomial(self.chances, 1))
+            return self.frame_for(stage, progress, step)
 
     def _images(self, level: int) -> list[tuple[Gaussians, Image]]:
         """The frames of this step, posed and drawn: in one call where head and renderer take batches."""

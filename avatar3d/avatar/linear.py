@@ -15,10 +15,10 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import CARRIED, DrivenHead, driving_parts, gaussian_parts, mean_pose, visible
+from avatar3d.avatar._driven import CARRIED, DrivenHead, driving_parts, gaussian_parts, starting_points
 from avatar3d.avatar._linear_fit import LinearFit
 from avatar3d.avatar._picture_fit import FitSettings
-from avatar3d.avatar._scatter import Counts, scatter
+from avatar3d.avatar._scatter import Counts
 from avatar3d.contracts import Tools
 from avatar3d.ops.blend import blend
 from avatar3d.records import AtRest, Capture, Stage, Track
@@ -62,16 +62,8 @@ class LinearHead(DrivenHead):
             triangles: [F,3] of the canonical face.
         """
         settings = settings or LinearSettings()
-        rest = mean_pose(track.motion.head[: track.fitted_frames])
         count = min(settings.expression, track.basis.shape[-1])
-        points = scatter(
-            track.neutral.astype(np.float64),
-            track.basis[..., :count].astype(np.float64),
-            triangles,
-            settings.counts,
-            lambda points: visible(points, rest, track.camera),
-            np.random.default_rng(seed),
-        )
+        points, rest = starting_points(track, triangles, settings.counts, count, seed)
         tables = torch.zeros(count + EXTRA_CODES, len(points), CARRIED)
         tables[:count, :, :3] = torch.from_numpy(points.tables)
         parts = gaussian_parts(points) | {"tables": tables} | driving_parts(capture, track, rest, count)

@@ -7,8 +7,9 @@ from pathlib import Path
 
 import pytest
 import torch
-from made_up import MadeUp
+from made_up import COUNTS, MadeUp
 
+from avatar3d.avatar.triplane import TriplaneSettings
 from avatar3d.avatars import Avatar, open_avatar, save_avatar
 from avatar3d.choose import choose, names
 from avatar3d.contracts import Head, Tools, TrainableHead
@@ -18,12 +19,14 @@ from avatar3d.render.native import Native
 
 HEADS = names("avatar3d.avatar")
 STEPS = 3
+# where the usual ones would take long
+SETTINGS = {"triplane": TriplaneSettings(COUNTS, taught_steps=2)}
 
 
 def _trained(made_up: MadeUp, name: str) -> tuple[Head, list[StepReport]]:
     part: type[TrainableHead] = choose("avatar3d.avatar", name)
     tools = Tools(Native(), gradient_loss)
-    task = part.learner(made_up.capture, made_up.track, made_up.triangles, tools)
+    task = part.learner(made_up.capture, made_up.track, made_up.triangles, tools, SETTINGS.get(name))
     reports = list(fit(task, part.stages, Budget(steps=STEPS), reviews=1))
     return task.trained(), reports
 

@@ -4,7 +4,7 @@
 from avatar3d.cli.options._machine import Assets, Bench, Demo, Doctor
 from avatar3d.cli.options._making import Check, Create, Import, Prepare, Train
 from avatar3d.cli.options._shared import Verb
-from avatar3d.cli.options._using import Eval, Export, Info, Talk
+from avatar3d.cli.options._using import Bake, Eval, Export, Info, Talk
 
 __all__ = ["VERBS", "Verb"]
 
@@ -17,6 +17,7 @@ VERBS: dict[str, type[Verb]] = {
     "talk": Talk,
     "eval": Eval,
     "export": Export,
+    "bake": Bake,
     "bench": Bench,
     "demo": Demo,
     "info": Info,

@@ -42,10 +42,11 @@ class Making(Verb):
     """What every verb takes that makes an avatar."""
 
     head: Annotated[str, arg(metavar="NAME")] = "linear"
-    """What kind of head: linear (linear in the movement), or the dotted name of a part of your own. Each
-    kind has its own avatar in the work folder."""
+    """What kind of head: linear (linear in the movement), triplane (TalkingGaussian's: a field moves it), or the dotted
+    name of a part of your own. Each kind has its own avatar in the work folder."""
     preset: Annotated[str, arg(metavar="NAME")] = "standard"
-    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min."""
+    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min;
+    talking-gaussian, of the triplane head: 8 min by the schedule of that paper."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
     name: OptionalText = None
