@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.avatar._codes import relative_pose
 from avatar3d.avatar._driven import POSE, DrivenHead
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
@@ -85,14 +86,18 @@ class PictureFit(ABC, Generic[H]):
         self.device = head.background.device
         self.frames = Frames(capture, track, self.device)
         self.cuts: Sequence[int] = capture.cuts
-        self.codes, self.poses, self.features = self._driven(track.motion)
-        self.corrections = PoseRows(len(self.codes), capture.cuts, self.device)
+        self.corrections = PoseRows(len(track.motion), capture.cuts, self.device)
         self.chances = rarity(track, self.frames.usable)
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in self.rates}
         # planar in memory, as the loss reads it and the fused Adam writes it
         planar = head.parts["background"].detach().permute(2, 0, 1).clone(memory_format=torch.contiguous_format)
         self.learned["background"] = planar.permute(1, 2, 0).requires_grad_()
         self.head.parts |= self.learned
+        self.codes: Tensor  # [T,K]
+        self.poses: Tensor  # [T,7] world_from_head
+        self.features: Tensor  # [T,19] what the body's pose is foretold from
+        self.bodies: Tensor | None = None  # [T,6] where they stood, measured, as turns and shifts from rest
+        self._follow(track.motion)
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
@@ -181,8 +186,7 @@ class PictureFit(ABC, Generic[H]):
             self._relocate(optimiser)
         if self.tools.retrack is not None and not self._retracked and progress >= self.settings.retrack_at:
             self._retracked = True
-            self.codes, self.poses, self.features = self._driven(self.tools.retrack(self.trained()))
-            self.corrections.forget_heads()
+            self._follow(self.tools.retrack(self.trained()))
 
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
@@ -192,6 +196,7 @@ class PictureFit(ABC, Generic[H]):
         return kept | {
             "counts": torch.tensor([self._relocations, self._retracked]),
             "motion": torch.cat([self.codes, self.poses, self.features], 1),
+            "bodies": torch.zeros(0, 6) if self.bodies is None else self.bodies,
             "group": self.head.parts["group"],
             "demand": self.demand,
             "unseen": self.unseen,
@@ -213,6 +218,8 @@ class PictureFit(ABC, Generic[H]):
         self._retracked = bool(retracked)
         widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
         self.codes, self.poses, self.features = tensors["motion"].to(self.device).split(widths, 1)
+        bodies = tensors["bodies"].to(self.device)
+        self.bodies = bodies if len(bodies) else None
 
     @torch.no_grad()
     def pictures(self) -> dict[str, Tensor]:
@@ -244,7 +251,7 @@ class PictureFit(ABC, Generic[H]):
         sums, weights = (torch.zeros(len(self.head), 3, device=self.device) for _ in range(2))
         colours = self.learned["colours"]
         for frame in chosen:
-            gaussians = self._posed(self.codes[frame], frame, self.corrections.values[frame])
+            gaussians = self._corrected(frame, self.corrections.values[frame])
             image = self.tools.draw(gaussians, self._camera(0))
             planar = image.rgb.permute(2, 0, 1)
             sums += torch.autograd.grad(planar, colours, self.frames.target(frame, 0), retain_graph=True)[0]
@@ -257,7 +264,7 @@ class PictureFit(ABC, Generic[H]):
 
     @torch.no_grad()
     def trained(self) -> H:
-        """The head as it stands: body corrections are folded into the map from the head's pose, and Gaussians that draw
+        """The head as it stands: where the body stood is folded into the map from the head's pose; Gaussians that draw
         nothing, or that no frame ever showed, are left out.
         """
         parts = {name: tensor.detach().clone() for name, tensor in self.head.parts.items()}
@@ -266,19 +273,26 @@ class PictureFit(ABC, Generic[H]):
         return type(self.head)(parts, self.head.width, self.head.height).keep(drawn.nonzero()[:, 0])
 
     def _folded_body_map(self) -> Tensor:
-        """Ridge regression of the body's corrections on the features of the head's pose, added to the learned map."""
-        usable = self.frames.usable
+        """The map from features of the head's pose to where the bodies stood: the learned one, and by ridge regression
+        what that leaves.
+        """
+        usable, learned = self.frames.usable, self.learned["body_map"].detach()
         X, Y = self.features[usable], self.corrections.values[usable, 6:]
+        if self.bodies is not None:
+            Y = Y + self.bodies[usable] - X @ learned
         gram = X.T @ X + 0.01 * len(X) * torch.eye(X.shape[1], device=self.device)
-        return self.learned["body_map"].detach() + torch.linalg.solve(gram, X.T @ Y)
+        return learned + torch.linalg.solve(gram, X.T @ Y)
 
     # pieces of a step
 
     @torch.no_grad()
-    def _driven(self, motion: Motion) -> tuple[Tensor, Tensor, Tensor]:
-        """Codes [T,K], world_from_head [T,7] and what the body's pose is predicted from [T,19]."""
-        codes, poses, _ = self.head.encode(motion, self.cuts).split([self.head.codes, POSE, POSE], 1)
-        return codes, poses, self.head.body_features(motion, self.cuts).to(self.device)
+    def _follow(self, motion: Motion) -> None:
+        """Trains in this motion from now on. What it does not say of the bodies is learned."""
+        self.codes, self.poses, _ = self.head.encode(motion, self.cuts).split([self.head.codes, POSE, POSE], 1)
+        self.features = self.head.body_features(motion, self.cuts).to(self.device)
+        self.corrections.forget(heads=True, bodies=motion.body is not None)
+        if motion.body is not None:
+            self.bodies = relative_pose(motion.body, self.head.parts["rest_pose"].cpu()).to(self.device)
 
     def _camera(self, level: int) -> Camera:
         whole, shrink = self.head.camera, 2**level
@@ -293,9 +307,9 @@ class PictureFit(ABC, Generic[H]):
         """The frames of this step, posed and drawn: in one call where head and renderer take batches."""
         frames, rows, camera = self.corrections.frames, self.corrections.rows, self._camera(level)
         if len(frames) == 1 or not (self.batches and getattr(self.tools.draw, "batches", False)):
-            posed = [self._posed(self.codes[frame], frame, row) for frame, row in zip(frames, rows, strict=True)]
+            posed = [self._corrected(frame, row) for frame, row in zip(frames, rows, strict=True)]
             return [(gaussians, self.tools.draw(gaussians, camera)) for gaussians in posed]
-        together = self._posed(self.codes[frames], frames, rows)
+        together = self._corrected(frames, rows)
         images = self.tools.draw(together, camera)
         return [
             (
@@ -305,15 +319,18 @@ class PictureFit(ABC, Generic[H]):
             for one in range(len(frames))
         ]
 
-    def _posed(self, codes: Tensor, frame: int | list[int], correction: Tensor) -> Gaussians:
+    def _corrected(self, frame: int | list[int], correction: Tensor) -> Gaussians:
         """The Gaussians of a frame, whose poses are corrected by [12]: the head's turn and shift, the body's. Of
-        several frames with codes [B,K] and [B,12] those of a batch.
+        several frames and [B,12] those of a batch.
         """
-        offsets = self.offsets(codes)
+        suggested = self.features[frame] @ self.learned["body_map"] if self.bodies is None else self.bodies[frame]
         head = turned(self.poses[frame], correction[..., :6])
-        deviation = self.features[frame] @ self.learned["body_map"] + correction[..., 6:]
-        body = turned(self.head.parts["rest_pose"], deviation)
-        return self.head.assemble(offsets, head, body)
+        return self._posed(frame, head, suggested + correction[..., 6:])
+
+    def _posed(self, frame: int | list[int], world_from_head: Tensor, deviation: Tensor) -> Gaussians:
+        """The Gaussians of a frame with the head in a pose [7], and the body turned and shifted from rest by [6]."""
+        offsets = self.offsets(self.codes[frame])
+        return self.head.assemble(offsets, world_from_head, turned(self.head.parts["rest_pose"], deviation))
 
     def _background(self, level: int) -> Tensor:
         """[3,H,W], the learned one."""
@@ -322,9 +339,7 @@ class PictureFit(ABC, Generic[H]):
 
     def _rendered(self, frame: int) -> Tensor:
         """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own."""
-        correction = torch.zeros(12, device=self.device)
-        correction[6:] = self.features[frame] @ (self._folded_body_map() - self.learned["body_map"])
-        gaussians = self._posed(self.codes[frame], frame, correction)
+        gaussians = self._posed(frame, self.poses[frame], self.features[frame] @ self._folded_body_map())
         return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
 
     def _perceptual(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> Tensor:

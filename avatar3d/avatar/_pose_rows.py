@@ -55,10 +55,11 @@ class PoseRows:
         arrays = state if self.values.is_cuda else tuple(tensor.numpy() for tensor in state)
         _adam_step(arrays, frames, inner, decay)
 
-    def forget_heads(self) -> None:
-        """Takes back the corrections of the head: its poses have been measured anew."""
+    def forget(self, *, heads: bool, bodies: bool) -> None:
+        """Takes back corrections: these poses have been measured anew."""
         for state in (self.values, self.first, self.second):
-            state[:, :6] = 0
+            state[:, : 6 * heads] = 0
+            state[:, 12 - 6 * bodies :] = 0
 
     def snapshot(self) -> dict[str, Tensor]:
         return {"values": self.values, "first": self.first, "second": self.second, "visits": self.visits}

@@ -137,6 +137,26 @@ def test_a_motion_measured_again_half_way_is_followed_and_kept_by_a_resumed_run(
     assert torch.equal(second.poses, torch.from_numpy(_turned(made_up).head))
 
 
+def test_bodies_that_were_measured_are_trained_on_and_foretold_from_the_head(made_up: MadeUp) -> None:
+    motion = made_up.track.motion
+    rest = made_up.truth.parts["rest_pose"].numpy()
+    body = np.tile(rest, (len(motion), 1)).astype(np.float32)
+    body[:, 4:] += 2 * (motion.head[:, 4:] - rest[4:])  # twice as far as the head goes, of all things
+    measured = replace(motion, body=body)
+    task = _task(made_up)
+    task.tools = replace(task.tools, retrack=lambda _: measured)
+    _run(task, 10)
+    assert task.bodies is not None
+    assert torch.allclose(task.bodies[:, 3:], torch.from_numpy(body[:, 4:] - rest[4:]), atol=1e-6)
+    assert task.corrections.values[:, 6:].abs().max() < 0.01
+    foretold = task.trained().body(motion)[:, 4:6] - rest[4:6]
+    assert np.corrcoef(foretold.ravel(), (body[:, 4:6] - rest[4:6]).ravel())[0, 1] > 0.99
+    again = _task(made_up)
+    again.restore(task.snapshot())
+    assert again.bodies is not None
+    assert torch.equal(again.bodies, task.bodies)
+
+
 def test_the_same_seed_repeats_and_another_does_not(made_up: MadeUp) -> None:
     losses = [[report.loss for report in _run(_task(made_up), 12, seed=seed)] for seed in (5, 5, 6)]
     assert losses[0] == pytest.approx(losses[1], abs=1e-5)
