@@ -207,6 +207,7 @@ class _Scene:
             answers.append(answer[chosen])
         return _Seen(slopes, variance, chosen, codes[chosen], torch.stack(answers))
 
+    @torch.enable_grad()  # also for a trainer that asks between two steps
     def _pulls(self, codes: Tensor, asked: np.ndarray, told: Callable[[float], None]) -> tuple[Tensor, float]:
         """Half the gradient by the codes [T,P], and the variance of a difference."""
         pulls, squares, weights = torch.zeros_like(codes), 0.0, 0.0

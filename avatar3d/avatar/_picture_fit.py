@@ -33,7 +33,7 @@ H = TypeVar("H", bound=DrivenHead)
 
 _LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
 _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
-_SSIM_SHARE = 0.2
+_SSIM_SHARE = 0.5
 _PAINTED_FRAMES = 48
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _GOLDEN = 0.618034  # steps of this share of a round are spread evenly, however many they are
