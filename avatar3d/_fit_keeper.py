@@ -14,7 +14,7 @@ from torch import Tensor
 from avatar3d.errors import InputError
 from avatar3d.store import load_tensors, sweep, write_tensors
 
-_VERSION = 1
+_VERSION = 2
 _log = logging.getLogger(__name__)
 
 

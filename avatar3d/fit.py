@@ -203,11 +203,13 @@ class _Run:
         return [mixed(self.seed, number) for number in range(start, start + own)]
 
     def agree_where_to_start(self) -> None:
-        """Refuses to start where the processes stand at different steps."""
+        """Starts all processes from the same bits; refuses to where they stand at different steps."""
         mean = torch.tensor([float(self.step)], dtype=torch.float64)
         ranks.mean_([mean])
         if float(mean) != self.step:
             raise InputError("the processes see different checkpoints", "give them all the same folder")
+        if ranks.count() > 1:
+            self.task.restore(ranks.shared(self.task.snapshot()))  # painting sums in no fixed order on a GPU
 
     def agree_on_time(self) -> None:
         """Takes over the first process's clock, which alone decides when seconds are used up."""

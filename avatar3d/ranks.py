@@ -8,18 +8,20 @@ outside, and in a process that was started alone, there is one rank and every ca
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor, distributed
 
-__all__ = ["count", "gathered", "joined", "local", "mean_", "of_first", "rank"]
+__all__ = ["count", "gathered", "joined", "local", "mean_", "of_first", "rank", "shared"]
 
 
 def rank() -> int:
-    """This process's place among all: 0 writes files and speaks to the user."""
-    return distributed.get_rank() if _many() else 0
+    """This process's place among all, within `joined` or not: 0 writes files and speaks to the user."""
+    if _many():
+        return distributed.get_rank()
+    return int(os.environ.get("RANK", "0")) if _started_together() else 0
 
 
 def count() -> int:
@@ -29,13 +31,13 @@ def count() -> int:
 
 def local() -> int:
     """This process's place on this machine, which chooses its device."""
-    return int(os.environ.get("LOCAL_RANK", "0"))
+    return int(os.environ.get("LOCAL_RANK", "0")) if _started_together() else 0
 
 
 @contextmanager
 def joined(device: torch.device | str = "cpu") -> Iterator[None]:
     """Within the block the processes that torchrun started know one another (gloo, and nccl on CUDA)."""
-    if int(os.environ.get("WORLD_SIZE", "1")) < 2:
+    if not _started_together():
         yield
         return
     distributed.init_process_group("cpu:gloo,cuda:nccl" if torch.device(device).type == "cuda" else "gloo")
@@ -68,6 +70,16 @@ def gathered(tensor: Tensor) -> Tensor:
     return torch.cat(parts)
 
 
+@torch.no_grad()
+def shared(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """Copies of the first process's tensors, which all must hold by the same names and in the same shapes."""
+    found = {name: tensor.clone(memory_format=torch.contiguous_format) for name, tensor in tensors.items()}
+    if _many():
+        for tensor in found.values():
+            distributed.broadcast(tensor, src=0)
+    return found
+
+
 def of_first(number: float) -> float:
     """The number that the first process gives."""
     if not _many():
@@ -75,6 +87,10 @@ def of_first(number: float) -> float:
     told = torch.tensor([number], dtype=torch.float64)
     distributed.broadcast(told, src=0)
     return float(told)
+
+
+def _started_together() -> bool:
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1
 
 
 def _many() -> bool:

@@ -12,11 +12,12 @@ from typing import Any
 
 import numpy as np
 
-from avatar3d import assets, media
+from avatar3d import assets, media, ranks
 from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.recipes._clock import Clock
+from avatar3d.recipes._device import device_named
 from avatar3d.recipes._page import plays, write_talking_page
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
@@ -38,6 +39,7 @@ class CreateSettings:
 
     head: str = STANDARD  # the kind of head: a part of avatar3d.avatar, or the dotted name of a part elsewhere
     preset: str = "standard"
+    device: str = "cpu"  # that the head is trained on: cpu, cuda or cuda:N
     sample: Path | None = None  # speech; None: the end of the video's own sound
     name: str | None = None  # None: the video's, with the kind of head where it is not the usual one
     consent: str = "not stated"
@@ -67,7 +69,13 @@ def create(
 
 
 def create_from(work: Work, settings: CreateSettings = CreateSettings(), watch: Watch = unwatched) -> dict[str, Any]:
-    """As `create`, of a folder that `prepare` has written."""
+    """As `create`, of a folder that `prepare` has written.
+
+    Of several processes that torchrun started all train the head, and the first does the rest; the others return {}.
+    """
+    if ranks.rank():
+        train(work, settings.head, _head_training(settings))
+        return {}
     started = time.perf_counter()
     speech = _checked(settings)
     return _made(reopened(work), speech, settings, started, watch)
@@ -178,7 +186,8 @@ def _checked(settings: CreateSettings) -> Sound | None:
     if name is not None and (not name or Path(name).name != name or name in (".", "..")):
         raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
     trainable(settings.head)
-    preset(settings.head, settings.preset)
+    preset(settings.head, settings.preset, settings.device)
+    device_named(settings.device)
     if path is None:
         return None
     speech = media.sound(path, SOUND_RATE)
@@ -202,7 +211,7 @@ def _without_judge(watch: Watch) -> list[str]:
 
 
 def _head_training(settings: CreateSettings) -> TrainSettings:
-    usual = preset(settings.head, settings.preset)
+    usual = preset(settings.head, settings.preset, settings.device)
     budget_s = usual.budget_s if settings.budget_s is None else settings.budget_s
     return replace(usual, budget_s=budget_s, seed=settings.seed)
 

@@ -4,11 +4,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from avatar3d import assets
+from avatar3d import assets, ranks
+from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import Counts
 from avatar3d.avatar.linear import LinearSettings
 from avatar3d.choose import choose
@@ -17,6 +18,8 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.fit import Budget, Stage, StepReport, fit
 from avatar3d.perceptual import Lpips, gradient_loss
+from avatar3d.preview import Preview
+from avatar3d.recipes._device import device_named
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.refine import refine
 from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
@@ -38,7 +41,8 @@ class TrainSettings:
     head: Any = None  # settings of the kind of head, its own dataclass; None: its defaults
     stages: tuple[Stage, ...] | None = None  # what counts when; None: as the kind of head says
     renderer: str = "native"
-    device: str = "cpu"
+    device: str = "cpu"  # or "cuda", "cuda:N"
+    batch: int = 1  # pictures per step; of several processes together at least one each
     retrack_frames: int = 0  # a capture of up to so many frames to train on has its motion refined half-way
     seed: int = 0
 
@@ -69,17 +73,40 @@ PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
     "triplane": _USUAL | {"talking-gaussian": TrainSettings(450.0, stages=TALKING_GAUSSIAN)},
 }
 
+# for one GPU: the pictures of a batch are drawn in one call, and Gaussians come where the picture asks for more of them
+_DENSER = FitSettings(coarse_until=0.2, relocate_until=0.0, renew_every=200)
+_USUAL_CUDA = {
+    "fast": TrainSettings(30.0, device="cuda", batch=4),
+    "standard": TrainSettings(90.0, device="cuda", batch=4),
+    "quality": TrainSettings(300.0, device="cuda", batch=8),
+}
+CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
+    "linear": {
+        name: replace(usual, head=LinearSettings(counts, expression=expression, fit=fit))
+        for (name, usual), counts, expression, fit in zip(
+            _USUAL_CUDA.items(),
+            (Counts(), Counts(12000, 12000, 1200, 5000), Counts(16000, 16000, 1800, 8000)),
+            (16, 16, 24),
+            (FitSettings(coarse_until=0.2), _DENSER, _DENSER),
+            strict=True,
+        )
+    },
+}
 
-def preset(head: str, name: str) -> TrainSettings:
-    """The settings under which a kind of head is trained by the preset `name`.
+
+def preset(head: str, name: str, device: str = "cpu") -> TrainSettings:
+    """The settings under which a kind of head is trained by the preset `name` on a device (cpu, cuda, cuda:N).
 
     Raises:
-        InputError: it has no such preset.
+        InputError: it has no such preset there.
     """
-    offered = PRESETS.get(head, _USUAL)
+    on_gpu = device.startswith("cuda")
+    offered = CUDA_PRESETS.get(head, _USUAL_CUDA) if on_gpu else PRESETS.get(head, _USUAL)
     if name not in offered:
-        raise InputError(f"the {head} head has no preset named {name!r}", f"choose one of: {', '.join(offered)}")
-    return offered[name]
+        raise InputError(
+            f"the {head} head has no preset named {name!r} on {device}", f"choose one of: {', '.join(offered)}"
+        )
+    return replace(offered[name], device=device)
 
 
 def trainable(head: str) -> type[TrainableHead]:
@@ -95,7 +122,11 @@ def trainable(head: str) -> type[TrainableHead]:
 
 
 def train(
-    work: Work, head: str = STANDARD, settings: TrainSettings | None = None, watch: Watch = unwatched
+    work: Work,
+    head: str = STANDARD,
+    settings: TrainSettings | None = None,
+    watch: Watch = unwatched,
+    preview: Preview | None = None,
 ) -> tuple[Head, dict[str, Any]]:
     """Trains a head of a prepared work folder and keeps it in runs/HEAD; a finished one is read back.
 
@@ -104,6 +135,7 @@ def train(
     Args:
         head: a part of avatar3d.avatar, or the dotted name of a part elsewhere.
         settings: None: the preset "standard".
+        preview: shows the head while it is trained to whoever asks for it in another thread.
 
     Returns:
         The head, and figures: "gaussians", "steps", "training_s", "ms_per_step", "perceptual", "held_out" (PSNR, dB).
@@ -112,6 +144,18 @@ def train(
         InputError: there is no such head, the folder is not prepared, or too few of its frames can be trained on.
     """
     settings = settings or preset(head, "standard")
+    device = device_named(settings.device)
+    try:
+        with ranks.joined(device), torch_threads(1):
+            return _train(work, head, settings, device, watch, preview)
+    finally:
+        if preview is not None:
+            preview.close()
+
+
+def _train(
+    work: Work, head: str, settings: TrainSettings, device: str, watch: Watch, preview: Preview | None
+) -> tuple[Head, dict[str, Any]]:
     part = trainable(head)
     key = key_of("head", head, work.key("capture"), work.key("track"), work.key("masks"), asdict(settings))
     stored = work.run(head) / _FILE
@@ -120,17 +164,18 @@ def train(
         return part.restore(entry["config"], tensors), entry["figures"]
     capture, track = load_capture(work), load_track(work)
     _check(work, track)
-    with torch_threads(1):
-        tools, perceptual = _tools(capture, track, settings, watch)
-        watch(Progress(_STAGE, 0.0, "first colours"))
-        triangles = load_canonical(assets.find(assets.FACE_LANDMARKER, watch)).triangles
-        task = part.learner(capture, track, triangles, tools, settings.head, settings.seed)
-        stages = part.stages if settings.stages is None else settings.stages
-        figures = _fitted(task, stages, settings, work.run(head), key, watch)
-        trained = task.trained()
-    tensors = trained.tensors()
+    tools, perceptual = _tools(capture, track, settings, device, watch)
+    watch(Progress(_STAGE, 0.0, "first colours"))
+    triangles = load_canonical(assets.find(assets.FACE_LANDMARKER, watch)).triangles
+    task = part.learner(capture, track, triangles, tools, settings.head, settings.seed)
+    stages = part.stages if settings.stages is None else settings.stages
+    figures = _fitted(task, stages, settings, work.run(head), key, watch, preview)
+    config, tensors = (trained := task.trained()).config(), trained.tensors()
+    trained = part.restore(config, tensors)  # on the CPU, wherever it was trained
     figures = {"gaussians": len(tensors["means"]), "perceptual": perceptual} | figures
-    write_tensors(stored, tensors, {"config": trained.config(), "figures": figures})
+    if ranks.rank():
+        return trained, figures
+    write_tensors(stored, tensors, {"config": config, "figures": figures})
     write_json(work.run(head) / "config.json", asdict(settings))
     work.finish(head, key)
     return trained, figures
@@ -163,20 +208,26 @@ def _check(work: Work, track: Track) -> None:
         )
 
 
-def _tools(capture: Capture, track: Track, settings: TrainSettings, watch: Watch) -> tuple[Tools, str]:
+def _tools(capture: Capture, track: Track, settings: TrainSettings, device: str, watch: Watch) -> tuple[Tools, str]:
     """What the head is trained with, and the name of its perceptual term."""
     draw = choose("avatar3d.render", settings.renderer)()
-    perceptual, name = perceptual_term(settings.device)
+    perceptual, name = perceptual_term(device)
 
     def retrack(trained: Head) -> Motion:
         return refine(trained, capture, track, draw, range(track.fitted_frames), watch=watch).motion
 
     again = retrack if track.fitted_frames <= settings.retrack_frames else None
-    return Tools(draw, perceptual, again, settings.device), name
+    return Tools(draw, perceptual, again, device), name
 
 
 def _fitted(
-    task: HeadLearner, stages: Sequence[Stage], settings: TrainSettings, run: Path, key: str, watch: Watch
+    task: HeadLearner,
+    stages: Sequence[Stage],
+    settings: TrainSettings,
+    run: Path,
+    key: str,
+    watch: Watch,
+    preview: Preview | None,
 ) -> dict[str, Any]:
     last: StepReport | None = None
     held_out: dict[str, float] = {}
@@ -187,10 +238,13 @@ def _fitted(
         checkpoint=run / "checkpoint.safetensors",
         identity=key,
         log_dir=run,
+        batch=-(-settings.batch // ranks.count()) * ranks.count(),
         seed=settings.seed,
     ):
         last = report
         held_out = dict(report.figures) or held_out
+        if preview is not None:
+            preview.offer(task.trained, report)
         if report.step % _WATCH_EVERY == 0 or report.progress >= 1:
             watch(Progress(_STAGE, report.progress, f"loss {report.loss:.4f}"))
     if last is None:

@@ -129,8 +129,9 @@ class Frames:
         if (found := self._shelf.get(key)) is not None:
             return found
         made = torch.from_numpy(make(frame, level))
-        if self.device.type == "cuda":
-            made = made.pin_memory().to(self.device, non_blocking=True)
+        if self.device.type != "cpu":
+            pinned = made.pin_memory() if self.device.type == "cuda" else made
+            made = pinned.to(self.device, non_blocking=True)
         size = made.numel() * made.element_size()
         if size <= self._room:
             self._room -= size

@@ -14,7 +14,7 @@ from scipy.spatial import cKDTree
 from torch import Tensor
 
 from avatar3d.avatar._scatter import HEAD, MOUTH
-from avatar3d.density import Relocation
+from avatar3d.density import Relocation, Renewal
 from avatar3d.records import BLUR_PX2, Camera, Gaussians
 
 _NEIGHBOURS = 8
@@ -75,6 +75,12 @@ class Hidden:
     def relocated(self, plan: Relocation) -> None:
         """Twins are seen as their source was; who is whose neighbour is looked up anew."""
         self.seen[plan.dead] = self.seen[plan.source]
+        self.stale.fill_(True)
+
+    def renewed(self, plan: Renewal) -> None:
+        """As `relocated`, where the number of Gaussians changes."""
+        self.seen = self.seen[plan.source]
+        self.near = self.near.new_zeros(len(plan.source), _NEIGHBOURS)
         self.stale.fill_(True)
 
     def state(self) -> dict[str, Tensor]:

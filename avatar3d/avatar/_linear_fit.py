@@ -13,7 +13,7 @@ from avatar3d import ranks
 from avatar3d.avatar._driven import DrivenHead
 from avatar3d.avatar._picture_fit import FitSettings, PictureFit
 from avatar3d.contracts import Tools
-from avatar3d.density import Relocation, copy_moments
+from avatar3d.density import Relocation, Renewal, copy_moments
 from avatar3d.ops.blend import adam_low_rank, blend
 from avatar3d.records import Capture, Stage, Track
 
@@ -66,6 +66,10 @@ class LinearFit(PictureFit[DrivenHead]):
         tables = self.learned["tables"].data
         tables.index_copy_(1, plan.dead, tables.index_select(1, plan.source))
         copy_moments(self.moments, plan, axis=1)
+
+    def own_renewal(self, plan: Renewal) -> None:
+        for tensor in (self.learned["tables"], *self.moments.values()):
+            tensor.data = tensor.data.index_select(1, plan.source)
 
     def own_state(self) -> dict[str, Tensor]:
         return self.moments | {"updates": self._updates}

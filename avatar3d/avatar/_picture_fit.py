@@ -11,6 +11,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from math import radians
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
 import numpy as np
@@ -24,7 +25,15 @@ from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
-from avatar3d.density import Relocation, copy_moments, plan_relocation, relocate
+from avatar3d.density import (
+    Relocation,
+    Renewal,
+    copy_moments,
+    plan_relocation,
+    plan_renewal,
+    relocate,
+    renewed,
+)  # fmt: skip
 from avatar3d.ops.picture import picture_loss
 from avatar3d.records import Camera, Capture, Gaussians, Image, Motion, Stage, Track
 from avatar3d.seeds import mixed, seeded
@@ -35,6 +44,7 @@ _LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
 _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
 _SSIM_SHARE = 0.5
 _PAINTED_FRAMES = 48
+_SIDE = 30  # deg to which the head is turned to be looked at
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _GOLDEN = 0.618034  # steps of this share of a round are spread evenly, however many they are
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
@@ -49,6 +59,10 @@ class FitSettings:
     relocate_from: float = 0.06  # Gaussians that draw nothing move to where the picture asks for more
     relocate_until: float = 0.7
     relocate_every: float = 0.03
+    renew_every: int = 0  # steps between two changes of the Gaussians' number (density control); 0: it stays
+    renew_from: int = 1000  # steps
+    renew_until: float = 0.6
+    most: int = 60_000  # Gaussians, where their number changes
     patch_px: int = 96  # of the perceptual term
     patch_every: int = 2  # steps
     refine_from: float = 0.05  # corrections of the poses begin
@@ -101,6 +115,7 @@ class PictureFit(ABC, Generic[H]):
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
+        self._pulls = 0  # steps that `demand` sums up
         self._relocations = 0
         self._retracked = False
 
@@ -129,8 +144,11 @@ class PictureFit(ABC, Generic[H]):
     def own_relocation(self, plan: Relocation) -> None:
         """Gives relocated Gaussians their source's share of what this kind of head learns or counts."""
 
+    def own_renewal(self, plan: Renewal) -> None:
+        """As `own_relocation`, where the Gaussians' number changes: row i is made of row `plan.source[i]`."""
+
     def own_state(self) -> dict[str, Tensor]:
-        """What else changes while training, beside `learned` and `head.parts["group"]`; restored in place."""
+        """What else changes while training, beside `learned` and the head's parts per Gaussian; restored in place."""
         return {}
 
     def own_parts(self) -> dict[str, Tensor]:
@@ -170,6 +188,7 @@ class PictureFit(ABC, Generic[H]):
         means = self.learned["means"]
         if means.grad is not None:
             self.demand += means.grad.norm(dim=1)
+            self._pulls += 1
         self.own_update(step, optimiser)
         if progress > self.settings.refine_from:
             self.corrections.update(0.03**progress)
@@ -184,6 +203,8 @@ class PictureFit(ABC, Generic[H]):
         if due <= progress < self.settings.relocate_until:
             self._relocations += 1
             self._relocate(optimiser)
+        if self._must_renew(progress, step):
+            self._renew(optimiser)
         if self.tools.retrack is not None and not self._retracked and progress >= self.settings.retrack_at:
             self._retracked = True
             self._follow(self.tools.retrack(self.trained()))
@@ -191,13 +212,13 @@ class PictureFit(ABC, Generic[H]):
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
         kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
+        kept |= {f"fixed/{name}": self.head.parts[name] for name in self._fixed()}
         kept |= {f"own/{name}": tensor for name, tensor in self.own_state().items()}
         kept |= {f"hidden/{name}": tensor for name, tensor in self.hidden.state().items()}
         return kept | {
-            "counts": torch.tensor([self._relocations, self._retracked]),
+            "counts": torch.tensor([self._relocations, self._retracked, self._pulls]),
             "motion": torch.cat([self.codes, self.poses, self.features], 1),
             "bodies": torch.zeros(0, 6) if self.bodies is None else self.bodies,
-            "group": self.head.parts["group"],
             "demand": self.demand,
             "unseen": self.unseen,
         }
@@ -205,16 +226,17 @@ class PictureFit(ABC, Generic[H]):
     @torch.no_grad()
     def restore(self, tensors: Mapping[str, Tensor]) -> None:
         for name, tensor in self.learned.items():
-            tensor.copy_(tensors[f"learned/{name}"])
+            take_back(tensor, tensors[f"learned/{name}"])
         for name, tensor in self.own_state().items():
-            tensor.copy_(tensors[f"own/{name}"])
+            take_back(tensor, tensors[f"own/{name}"])
         for name, tensor in self.hidden.state().items():
-            tensor.copy_(tensors[f"hidden/{name}"])
+            take_back(tensor, tensors[f"hidden/{name}"])
         self.corrections.restore({k.split("/")[1]: v for k, v in tensors.items() if k.startswith("corrections/")})
-        self.head.parts["group"].copy_(tensors["group"])
-        self.demand.copy_(tensors["demand"])
-        self.unseen.copy_(tensors["unseen"])
-        self._relocations, retracked = tensors["counts"].tolist()
+        for name in self._fixed():
+            take_back(self.head.parts[name], tensors[f"fixed/{name}"])
+        take_back(self.demand, tensors["demand"])
+        take_back(self.unseen, tensors["unseen"])
+        self._relocations, retracked, self._pulls = tensors["counts"].tolist()
         self._retracked = bool(retracked)
         widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
         self.codes, self.poses, self.features = tensors["motion"].to(self.device).split(widths, 1)
@@ -223,9 +245,15 @@ class PictureFit(ABC, Generic[H]):
 
     @torch.no_grad()
     def pictures(self) -> dict[str, Tensor]:
+        """Three frames that are not trained on: real, made, four times the difference; the first from both sides."""
         frames = self.frames.held_out(3) or self.frames.usable[:1].tolist()
-        strips = [torch.cat([self.frames.target(frame, 0), self._rendered(frame)], 1) for frame in frames]
-        return {"real over made": torch.cat(strips, 2)}
+        columns = []
+        for frame in frames:
+            real, made = self.frames.target(frame, 0), self._rendered(frame)
+            columns.append(torch.cat([real, made, (4 * (real - made).abs()).clamp(0, 1)], 1))
+        turns = [torch.tensor([0.0, radians(side), 0.0, 0.0, 0.0, 0.0], device=self.device) for side in (-_SIDE, _SIDE)]
+        sides = [self._rendered(frames[0], turned(self.poses[frames[0]], turn)) for turn in turns]
+        return {"real, made, 4 x difference": torch.cat(columns, 2), f"turned by {_SIDE} deg": torch.cat(sides, 2)}
 
     @torch.no_grad()
     def evaluate(self) -> dict[str, float]:
@@ -337,9 +365,14 @@ class PictureFit(ABC, Generic[H]):
         background = self.learned["background"].permute(2, 0, 1)
         return torch.nn.functional.avg_pool2d(background[None], 2**level)[0] if level else background
 
-    def _rendered(self, frame: int) -> Tensor:
-        """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own."""
+    def _rendered(self, frame: int, head: Tensor | None = None) -> Tensor:
+        """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own.
+
+        The head's pose may be another than the frame's; the body then goes with it.
+        """
         gaussians = self._posed(frame, self.poses[frame], self.features[frame] @ self._folded_body_map())
+        if head is not None:
+            gaussians = self.head.assemble(self.offsets(self.codes[frame]), head, head)
         return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
 
     def _perceptual(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> Tensor:
@@ -363,17 +396,21 @@ class PictureFit(ABC, Generic[H]):
     @torch.enable_grad()
     def _look_at_hidden(self, frame: int) -> None:
         camera = self._camera(1 if self.head.height >= self.settings.coarse_from_px else 0)
-        gaussians = self._posed(self.codes[frame], frame, torch.zeros(12, device=self.device))
+        gaussians = self._corrected(frame, torch.zeros(12, device=self.device))
         rgb = self.tools.draw(gaussians, camera).rgb
         # what a Gaussian gives to a picture is its colour's gradient under a gradient of ones
         weights = torch.autograd.grad(rgb, self.learned["colours"], torch.ones_like(rgb))[0]
         self.hidden.look(gaussians, camera, weights[:, 0])
 
+    def _fixed(self) -> list[str]:
+        """Names of parts with a row per Gaussian that are not learned, but follow Gaussians that move or come."""
+        return [name for name in self.head.per_gaussian if name not in self.learned]
+
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()
         plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
         rows = {name: tensor for name, tensor in self.learned.items() if name in self.head.per_gaussian}
-        fixed = {name: self.head.parts[name] for name in self.head.per_gaussian if name not in rows}
+        fixed = {name: self.head.parts[name] for name in self._fixed()}
         relocate({name: tensor.data for name, tensor in rows.items()} | fixed, plan)
         for tensor in rows.values():
             copy_moments(optimiser.state[tensor], plan)
@@ -381,6 +418,41 @@ class PictureFit(ABC, Generic[H]):
         self.own_relocation(plan)
         self.unseen[plan.dead] = False
         self.demand.zero_()
+        self._pulls = 0
+
+    def _must_renew(self, progress: float, step: int) -> bool:
+        how = self.settings
+        return bool(
+            how.renew_every
+            and step >= how.renew_from
+            and (step + 1) % how.renew_every == 0
+            and progress < how.renew_until
+        )
+
+    def _renew(self, optimiser: torch.optim.Optimizer) -> None:
+        """Density control: the same tensors hold another number of Gaussians afterwards."""
+        parts = self.head.parts
+        half_width_u = parts["rest_pose"][6] * self.head.width / (2 * parts["camera_K"][0, 0])
+        slope = self.demand * (half_width_u / max(self._pulls, 1))
+        plan = plan_renewal(self.learned["opacity_logits"].sigmoid(), slope, self.unseen, self.settings.most)
+        for name, tensor in renewed({name: parts[name].detach() for name in self.head.per_gaussian}, plan).items():
+            take_back(parts[name], tensor)
+            if name in self.learned:
+                parts[name].grad = None
+                optimiser.state[parts[name]] |= plan.moments(optimiser.state[parts[name]])
+        self.hidden.renewed(plan)
+        self.own_renewal(plan)
+        self.demand = parts["means"].new_zeros(len(plan.source))
+        self.unseen = torch.zeros_like(self.demand, dtype=torch.bool)
+        self._pulls = 0
+
+
+def take_back(tensor: Tensor, value: Tensor) -> None:
+    """Gives a tensor, in place, the values of another, which may hold another number of Gaussians."""
+    if tensor.shape == value.shape:
+        tensor.data.copy_(value)
+    else:
+        tensor.data = value.to(tensor.device, copy=True)
 
 
 def _over(image: Image, background: Tensor) -> Tensor:

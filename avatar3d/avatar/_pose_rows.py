@@ -51,9 +51,12 @@ class PoseRows:
             pull = pull.new_zeros(len(frames), 12).index_add_(0, place, pull)
         inner = [frame for frame in frames if frame not in self.edges and frame + 1 not in self.edges]
         state = (self.values, self.first, self.second, self.visits, pull, self.rate)
-        # on a few numbers numpy is several times quicker than torch; the arrays share the tensors' memory
-        arrays = state if self.values.is_cuda else tuple(tensor.numpy() for tensor in state)
-        _adam_step(arrays, frames, inner, decay)
+        rows, between = (torch.tensor(which, device=pull.device, dtype=torch.int64) for which in (frames, inner))
+        if self.values.device.type == "cpu":
+            # on a few numbers numpy is several times quicker than torch; the arrays share the tensors' memory
+            _adam_step([tensor.numpy() for tensor in state], rows.numpy(), between.numpy(), decay)
+        else:
+            _adam_step(state, rows, between, decay)
 
     def forget(self, *, heads: bool, bodies: bool) -> None:
         """Takes back corrections: these poses have been measured anew."""
@@ -69,7 +72,7 @@ class PoseRows:
             tensor.copy_(tensors[name])
 
 
-def _adam_step(state: tuple[Any, ...], frames: list[int], inner: list[int], decay: float) -> None:
+def _adam_step(state: Sequence[Any], frames: Any, inner: Any, decay: float) -> None:
     """Of arrays or tensors, in place; bodies of the frames `inner`, which have neighbours, are pulled to them."""
     values, first, second, visits, pull, rate = state
     visits[frames] += 1
@@ -80,6 +83,5 @@ def _adam_step(state: tuple[Any, ...], frames: list[int], inner: list[int], deca
     moved = values[frames] - decay * rate * mean / size
     moved[:, :6] *= _HEAD_DECAY
     values[frames] = moved
-    if inner:
-        body, around = values[:, 6:], [[frame - 1 for frame in inner], [frame + 1 for frame in inner]]
-        body[inner] += _NEIGHBOUR_PULL * ((body[around[0]] + body[around[1]]) / 2 - body[inner])
+    body = values[:, 6:]
+    body[inner] += _NEIGHBOUR_PULL * ((body[inner - 1] + body[inner + 1]) / 2 - body[inner])

@@ -21,7 +21,7 @@ from torch import Tensor
 from avatar3d.avatar._picture_fit import FitSettings, PictureFit
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, Scatter
 from avatar3d.contracts import Tools
-from avatar3d.density import Relocation
+from avatar3d.density import Relocation, Renewal
 from avatar3d.face.groups import LIPS
 from avatar3d.face.lips import lip_opening
 from avatar3d.records import Capture, Gaussians, Stage, Track
@@ -127,6 +127,9 @@ class TriplaneFit(PictureFit["TriplaneHead"]):
         return {name: measured.get(name, zero) for name in ("motion", "attention") if name in stage.weights}
 
     def own_relocation(self, plan: Relocation) -> None:  # noqa: ARG002
+        self._rows = {}
+
+    def own_renewal(self, plan: Renewal) -> None:  # noqa: ARG002
         self._rows = {}
 
     def restore(self, tensors: Mapping[str, Tensor]) -> None:

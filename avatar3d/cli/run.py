@@ -92,7 +92,7 @@ def _carry_out(name: str, verb: Verb) -> None:
 
     with Output(quiet=verb.quiet) as out:
         figures: dict[str, Any] = verb.run(out)
-    if verb.json is not None:
+    if verb.json is not None and figures:
         from avatar3d.store import write_json
 
         write_json(verb.json, {"verb": name, "program": __version__, **figures})

@@ -34,13 +34,10 @@ def load_sound(path: Path) -> Sound:
     return Sound(samples, rate)
 
 
-def save_picture(path: Path, rgb: np.ndarray, quality: int | None = None) -> None:
-    """Writes [H,W,3] or [H,W,4] uint8 as the format of the suffix; `quality` 0..100 where that loses something."""
+def save_picture(path: Path, rgb: np.ndarray) -> None:
+    """Writes [H,W,3] or [H,W,4] uint8 as the format of the suffix."""
     with replacing(path) as part:
-        if quality is None:
-            imageio.imwrite(part, rgb)
-        else:
-            imageio.imwrite(part, rgb, quality=quality)
+        imageio.imwrite(part, rgb)
 
 
 def load_picture(path: Path) -> np.ndarray:

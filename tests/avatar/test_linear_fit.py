@@ -214,6 +214,46 @@ def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, m
     assert not torch.equal(now["means"][plan.dead], now["means"][plan.source])
 
 
+DENSER = replace(SMALL, relocate_until=0.0, renew_every=4, renew_from=6, renew_until=0.8, most=2350)
+
+
+def _as_many(task: LinearFit) -> set[int]:
+    """The lengths of everything that has a row per Gaussian."""
+    rows = [task.head.parts[name] for name in task.head.per_gaussian] + [task.demand, task.unseen]
+    tables = [task.learned["tables"], *task.moments.values()]
+    return {len(tensor) for tensor in rows} | {tensor.shape[1] for tensor in tables}
+
+
+def test_density_control_changes_the_number_of_gaussians_and_everything_follows(made_up: MadeUp) -> None:
+    task = _task(made_up, DENSER)
+    start = len(task.head)
+    numbers = []
+    for report in fit(task, STAGES, Budget(steps=30), reviews=0):
+        (number,) = _as_many(task)
+        numbers.append(number)
+        assert report.step < 8 or number <= DENSER.most
+    changed = [step for step in range(1, 30) if numbers[step] != numbers[step - 1]]
+    assert changed and set(changed) <= {7, 11, 15, 19, 23}, "only when it is due, and not near the end"
+    assert numbers[0] == start != numbers[-1]
+    assert task.learned["means"].grad is not None and len(task.learned["means"].grad) == numbers[-1]
+    head = task.trained()
+    assert torch.isfinite(torch.from_numpy(film(head, made_up.track.motion).astype(np.float32))).all()
+
+
+def test_a_resumed_run_has_the_gaussians_it_had_when_it_was_interrupted(made_up: MadeUp, tmp_path: Path) -> None:
+    whole, checkpoint = _task(made_up, DENSER), tmp_path / "checkpoint.safetensors"
+    expected = _run(whole, 30)
+    for report in fit(_task(made_up, DENSER), STAGES, Budget(steps=30), reviews=0, checkpoint=checkpoint):
+        if report.step == 13:
+            break
+    second = _task(made_up, DENSER)
+    rest = _run(second, 30, checkpoint=checkpoint)
+    assert len(second.head) != len(_task(made_up, DENSER).head)
+    assert [report.loss for report in rest] == [report.loss for report in expected[13:]]
+    for name, tensor in whole.snapshot().items():
+        assert torch.equal(tensor, second.snapshot()[name]), name
+
+
 def test_body_corrections_that_follow_the_head_are_folded_into_the_map(made_up: MadeUp) -> None:
     task = _task(made_up)
     truth = 0.05 * torch.randn(19, 6, generator=torch.Generator().manual_seed(2))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import threading
 from dataclasses import replace
 from pathlib import Path
 
@@ -11,11 +12,14 @@ import pytest
 import torch
 from made_up import COUNTS, MadeUp, make
 
+from avatar3d import ranks
 from avatar3d.avatar.linear import LinearSettings
 from avatar3d.errors import InputError
-from avatar3d.recipes.train import PRESETS, TrainSettings, load_head, preset, train
+from avatar3d.preview import Preview
+from avatar3d.recipes.create import CreateSettings, create_from
+from avatar3d.recipes.train import CUDA_PRESETS, PRESETS, TrainSettings, load_head, preset, train
 from avatar3d.records import Progress
-from avatar3d.store import Work, frames_writer, save_capture, save_track
+from avatar3d.store import Work, frames_writer, load_track, save_capture, save_track
 
 QUICK = TrainSettings(budget_s=None, steps=12, head=LinearSettings(COUNTS))
 
@@ -78,8 +82,45 @@ def test_presets_stay_in_their_time(head: str, name: str) -> None:
     assert settings.budget_s <= {"quick": 60, "standard": 240}.get(name, 480)
 
 
+@pytest.mark.parametrize("head", [*CUDA_PRESETS, "wooden"])
+def test_presets_for_a_gpu_draw_batches_and_keep_to_their_time(head: str) -> None:
+    for name, seconds in (("fast", 30), ("standard", 90), ("quality", 300)):
+        settings = preset(head, name, "cuda:1")
+        assert settings.budget_s is not None and settings.budget_s <= seconds
+        assert settings.batch > 1
+        assert settings.device == "cuda:1"
+
+
+def test_a_watcher_sees_the_head_while_it_is_trained(work: Work) -> None:
+    preview, seen = Preview(least_s=0), []
+
+    def watch() -> None:
+        while (now := preview.newest(timeout_s=60)) is not None:
+            seen.append(now)
+
+    watcher = threading.Thread(target=watch)
+    watcher.start()
+    train(work, "linear", QUICK, preview=preview)
+    watcher.join(60)
+    assert not watcher.is_alive(), "the end of the training should have been told"
+    assert seen
+    for now in seen:
+        assert 1 <= now.report.step <= 12
+        code = now.head.encode(load_track(work).motion)[0]
+        assert torch.isfinite(now.head.pose(code).means).all()
+
+
+def test_of_several_processes_only_the_first_writes(work: Work, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ranks, "rank", lambda: 1)
+    before = sorted(work.path.rglob("*"))
+    train(work, "linear", QUICK)
+    assert sorted(work.path.rglob("*")) == before
+    assert create_from(work, CreateSettings(preset="quick", budget_s=0.5)) == {}
+    assert sorted(work.path.rglob("*")) == before
+
+
 def test_a_preset_or_a_head_that_is_not_there_is_refused(work: Work) -> None:
-    with pytest.raises(InputError, match="no preset named 'instant'; choose one of: quick"):
+    with pytest.raises(InputError, match="no preset named 'instant' on cpu; choose one of: quick"):
         preset("linear", "instant")
     with pytest.raises(InputError, match="no part named 'wooden'"):
         train(work, "wooden")

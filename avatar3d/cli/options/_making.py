@@ -130,6 +130,8 @@ class Train(Making):
 def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
     from avatar3d.recipes.create import summary
 
+    if not figures:
+        return figures  # another process of the same training tells them
     warn(out, figures)
     out.table(summary(figures))
     talk = f", or: avatar3d talk {figures['avatar']} speech.wav -o talks.mp4" if figures["voice"]["voice"] else ""

@@ -45,8 +45,10 @@ class Making(Verb):
     """What kind of head: linear (linear in the movement), triplane (TalkingGaussian's: a field moves it), or the dotted
     name of a part of your own. Each kind has its own avatar in the work folder."""
     preset: Annotated[str, arg(metavar="NAME")] = "standard"
-    """How long the head trains on two cores: quick about 1 min, standard at most 4 min, quality at most 8 min;
-    talking-gaussian, of the triplane head: 8 min by the schedule of that paper."""
+    """How long the head trains: on two cores quick about 1 min, standard at most 4 min, quality at most 8 min; on a GPU
+    fast 30 s, standard 90 s, quality 5 min. talking-gaussian, of the triplane head: 8 min by that paper's schedule."""
+    device: Annotated[str, arg(metavar="NAME")] = "cpu"
+    """What the head is trained on: cpu, cuda or cuda:N."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
     name: OptionalText = None
@@ -66,7 +68,15 @@ class Making(Verb):
 
         at_least(1, budget_s=self.budget_s)
         return CreateSettings(
-            self.head, self.preset, self.sample, self.name, self.consent, self.budget_s, self.seed, restart=self.restart
+            self.head,
+            self.preset,
+            self.device,
+            self.sample,
+            self.name,
+            self.consent,
+            self.budget_s,
+            self.seed,
+            restart=self.restart,
         )
 
 
