@@ -26,7 +26,10 @@ MISTAKES = {
     "an option without its value": (["create", "me.mp4", "-o"], "-o"),
     "an unknown option": (["create", "me.mp4", "-o", "me", "--colour", "red"], "'--colour red'"),
     "an unknown choice": (["create", "me.mp4", "-o", "me", "--size", "300"], "--size"),
-    "an unknown preset": (["create", "me.mp4", "-o", "me", "--preset", "instant"], "'instant'; choose one of: quick"),
+    "an unknown preset": (
+        ["create", "me.mp4", "-o", "me", "--preset", "instant"],
+        "'instant' on cpu; choose one of: quick",
+    ),
     "an unknown head": (
         ["create", "me.mp4", "-o", "me", "--head", "wooden"],
         "no part named 'wooden'; choose one of: ",

@@ -8,10 +8,13 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from made_up import make
+from made_up import COUNTS, make
 from torch import Tensor
 
 from avatar3d import cli
+from avatar3d.avatar.linear import LinearSettings
+from avatar3d.recipes import train
+from avatar3d.recipes.train import TrainSettings
 from avatar3d.store import Work, frames_writer, save_capture, save_track
 from avatar3d.store.capture import save_picture
 
@@ -39,7 +42,9 @@ def test_training_that_fails_says_where_and_what_to_do_on_one_line(
 
     monkeypatch.delenv("AVATAR3D_DEBUG", raising=False)
     monkeypatch.setattr("avatar3d.recipes.train.perceptual_term", lambda *_: (spoilt, "spoilt"))
-    code = cli.main(["train", str(work.path), "--budget-s", "1", "--quiet"])
+    six_steps = TrainSettings(None, 6, head=LinearSettings(COUNTS))
+    monkeypatch.setattr(train, "PRESETS", {"linear": {"quick": six_steps}})
+    code = cli.main(["train", str(work.path), "--preset", "quick", "--quiet"])
     out, err = capsys.readouterr()
     assert (code, out) == (2, "")
     assert err.count("\n") == 1
