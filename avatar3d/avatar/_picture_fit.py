@@ -62,7 +62,8 @@ class FitSettings:
     renew_every: int = 0  # steps between two changes of the Gaussians' number (density control); 0: it stays
     renew_from: int = 1000  # steps
     renew_until: float = 0.6
-    most: int = 60_000  # Gaussians, where their number changes
+    most: int = 60_000  # Gaussians, where their number changes,
+    pixels_each: int = 4  # and no more than one for so many pixels of the picture
     patch_px: int = 96  # of the perceptual term
     patch_every: int = 2  # steps
     refine_from: float = 0.05  # corrections of the poses begin
@@ -434,7 +435,8 @@ class PictureFit(ABC, Generic[H]):
         parts = self.head.parts
         half_width_u = parts["rest_pose"][6] * self.head.width / (2 * parts["camera_K"][0, 0])
         slope = self.demand * (half_width_u / max(self._pulls, 1))
-        plan = plan_renewal(self.learned["opacity_logits"].sigmoid(), slope, self.unseen, self.settings.most)
+        most = min(self.settings.most, self.head.width * self.head.height // self.settings.pixels_each)
+        plan = plan_renewal(self.learned["opacity_logits"].sigmoid(), slope, self.unseen, most)
         for name, tensor in renewed({name: parts[name].detach() for name in self.head.per_gaussian}, plan).items():
             take_back(parts[name], tensor)
             if name in self.learned:

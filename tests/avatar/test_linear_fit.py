@@ -214,7 +214,7 @@ def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, m
     assert not torch.equal(now["means"][plan.dead], now["means"][plan.source])
 
 
-DENSER = replace(SMALL, relocate_until=0.0, renew_every=4, renew_from=6, renew_until=0.8, most=2350)
+DENSER = replace(SMALL, relocate_until=0.0, renew_every=4, renew_from=6, renew_until=0.8, most=2350, pixels_each=1)
 
 
 def _as_many(task: LinearFit) -> set[int]:
