@@ -67,6 +67,22 @@ def plan_relocation(
     return Relocation(dead, source[: len(dead)])
 
 
+def keep_last(plan: Relocation, owner: Tensor) -> Relocation:
+    """The plan without those who are the last of their owner's: nothing is left bare for good.
+
+    Args:
+        owner: [N] int64 what each Gaussian belongs to; a twin takes its source's.
+    """
+    left = torch.bincount(owner) - torch.bincount(owner[plan.dead], minlength=int(owner.max()) + 1)
+    # one of each owner that would lose all stays: the one that comes first
+    order = owner[plan.dead].argsort(stable=True)
+    first = torch.ones_like(order, dtype=torch.bool)
+    first[1:] = owner[plan.dead][order].diff() != 0
+    stays = torch.zeros_like(first)
+    stays[order] = first & (left[owner[plan.dead][order]] == 0)
+    return Relocation(plan.dead[~stays], plan.source[~stays])
+
+
 @torch.no_grad()
 def relocate(gaussians: Mapping[str, Tensor], plan: Relocation) -> None:
     """Edits means, quats, log_scales, opacity_logits in place and copies every other row of `gaussians` [N,...]."""

@@ -6,7 +6,15 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from avatar3d.density import Relocation, copy_moments, plan_relocation, plan_renewal, relocate, renewed
+from avatar3d.density import (
+    Relocation,
+    copy_moments,
+    keep_last,
+    plan_relocation,
+    plan_renewal,
+    relocate,
+    renewed,
+)  # fmt: skip
 
 
 def _scene(count: int = 200) -> dict[str, Tensor]:
@@ -154,3 +162,20 @@ def test_moments_follow_those_who_stay_and_twins_have_their_sources() -> None:
     assert moments["exp_avg"][:, 0].tolist() == [*range(1, 200), 10]
     tables = {"exp_avg": rows.expand(4, 200).clone()}
     assert plan.moments(tables, axis=1)["exp_avg"].shape == (4, 200)
+
+
+def test_the_last_of_an_owner_stays() -> None:
+    owner = torch.tensor([0, 0, 1, 2, 2, 2, 4])
+    plan = Relocation(dead=torch.tensor([6, 3, 0, 5, 4]), source=torch.tensor([1, 2, 1, 2, 1]))
+    kept = keep_last(plan, owner)
+    # 6 is alone; of the three of owner 2, who would all go, the first that was named stays
+    assert kept.dead.tolist() == [0, 5, 4]
+    assert kept.source.tolist() == [1, 2, 1]
+
+
+def test_a_plan_that_bares_nobody_is_kept_as_it_is() -> None:
+    plan = Relocation(dead=torch.tensor([0, 3]), source=torch.tensor([1, 2]))
+    kept = keep_last(plan, torch.tensor([0, 0, 1, 1]))
+    assert torch.equal(kept.dead, plan.dead) and torch.equal(kept.source, plan.source)
+    none = Relocation(plan.dead[:0], plan.source[:0])
+    assert len(keep_last(none, torch.tensor([0, 0]))) == 0

@@ -142,6 +142,10 @@ class PictureFit(ABC, Generic[H]):
     def own_calm(self, hidden: Tensor) -> None:
         """Calms what this kind of head learned for Gaussians that are hidden by a share [N] of 0..1."""
 
+    def own_plan(self, plan: Relocation) -> Relocation:
+        """The plan without those Gaussians that must stay where they are."""
+        return plan
+
     def own_relocation(self, plan: Relocation) -> None:
         """Gives relocated Gaussians their source's share of what this kind of head learns or counts."""
 
@@ -410,6 +414,7 @@ class PictureFit(ABC, Generic[H]):
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()
         plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
+        plan = self.own_plan(plan)
         rows = {name: tensor for name, tensor in self.learned.items() if name in self.head.per_gaussian}
         fixed = {name: self.head.parts[name] for name in self._fixed()}
         relocate({name: tensor.data for name, tensor in rows.items()} | fixed, plan)

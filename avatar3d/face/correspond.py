@@ -18,6 +18,7 @@ import torch
 
 from avatar3d.face.canonical import CanonicalFace
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, OUTER_LIPS, RIGHT_EYE
+from avatar3d.face.nearest import CANDIDATES, closest_shares
 from avatar3d.face.rig import triangles_within
 from avatar3d.geometry import similarity
 from avatar3d.records import FaceModel
@@ -25,7 +26,6 @@ from avatar3d.records import FaceModel
 _RIMS = (RIGHT_EYE, LEFT_EYE, OUTER_LIPS, INNER_LIPS)
 _STIFFNESS = (3.0, 1.0, 0.3, 0.1, 0.1, 0.03, 0.03, 0.03)  # of the warp, falling as the surfaces come together
 _KNOWN, _NEAR = 10.0, 0.3  # weight of known points, and of the nearest skin
-_CANDIDATES = 40  # triangles that are looked at for each vertex, by the distance of their centres
 _SAME_WAY = 0.3  # cosine between normals from which on two surfaces look the same way
 
 
@@ -166,38 +166,11 @@ class _Surface:
 
     def nearest(self, points: np.ndarray, normals: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Corners [P,3], shares [P,3] and places [P,3] of the nearest skin that looks the way of `normals` [P,3]."""
-        near = self.tree.query(points, min(_CANDIDATES, len(self.triangles)))[1]
-        shares = _closest_shares(points[:, None], self.corners[near])
+        near = self.tree.query(points, min(CANDIDATES, len(self.triangles)))[1]
+        shares = closest_shares(points[:, None], self.corners[near])
         places = (shares[..., None] * self.corners[near]).sum(-2)
         away = np.linalg.norm(places - points[:, None], axis=-1)
         other_way = (self.normals[near] * normals[:, None]).sum(-1) < _SAME_WAY
         best = (away + np.where(other_way, 1e3, 0.0)).argmin(1)
         rows = np.arange(len(points))
         return self.triangles[near[rows, best]], shares[rows, best], places[rows, best]
-
-
-def _closest_shares(points: np.ndarray, corners: np.ndarray) -> np.ndarray:
-    """Barycentric shares [...,3] of the point of each triangle [...,3,3] that is nearest to a point [...,3]."""
-    a, b, c = corners[..., 0, :], corners[..., 1, :], corners[..., 2, :]
-    inside = _plane_shares(points, a, b, c)
-    choices, gaps = [inside], [np.where((inside >= 0).all(-1), 0.0, np.inf)]
-    for one, other in ((0, 1), (1, 2), (2, 0)):
-        start, along = corners[..., one, :], corners[..., other, :] - corners[..., one, :]
-        t = ((points - start) * along).sum(-1) / np.maximum((along * along).sum(-1), 1e-18)
-        t = np.clip(t, 0, 1)
-        shares = np.zeros_like(inside)
-        shares[..., one], shares[..., other] = 1 - t, t
-        choices.append(shares)
-        gaps.append(np.linalg.norm(start + t[..., None] * along - points, axis=-1))
-    best = np.argmin(gaps, 0)
-    return np.take_along_axis(np.stack(choices), best[None, ..., None], 0)[0]
-
-
-def _plane_shares(points: np.ndarray, a: np.ndarray, b: np.ndarray, c: np.ndarray) -> np.ndarray:
-    """Barycentric shares [...,3] of points' feet on the planes of triangles."""
-    ab, ac, ap = b - a, c - a, points - a
-    d00, d01, d11 = (ab * ab).sum(-1), (ab * ac).sum(-1), (ac * ac).sum(-1)
-    d20, d21 = (ap * ab).sum(-1), (ap * ac).sum(-1)
-    whole = np.maximum(d00 * d11 - d01 * d01, 1e-18)
-    v, w = (d11 * d20 - d01 * d21) / whole, (d00 * d21 - d01 * d20) / whole
-    return np.stack([1 - v - w, v, w], -1)
