@@ -43,7 +43,7 @@ class TrainSettings:
     renderer: str = "native"
     device: str = "cpu"  # or "cuda", "cuda:N"
     batch: int = 1  # pictures per step; of several processes together at least one each
-    retrack_frames: int = 0  # a capture of up to so many frames to train on has its motion refined half-way
+    retrack_frames: int = 0  # a capture of up to so many frames to train on has its motion refined on the way
     seed: int = 0
 
 

@@ -70,7 +70,7 @@ class FitSettings:
     hidden_from: float = 0.04  # what hardly any frame shows looks like its neighbours
     hidden_every: int = 10  # steps; 0: never
     hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
-    retrack_at: float = 0.4  # the motion is measured again, where there is a way to
+    retrack_at: float = 0.1  # the motion is measured again, where there is a way to: even a blurred head knows better
 
 
 class PictureFit(ABC, Generic[H]):
@@ -206,7 +206,9 @@ class PictureFit(ABC, Generic[H]):
             self._soothe(progress, step // self.settings.hidden_every)
         due = self.settings.relocate_from + self._relocations * self.settings.relocate_every
         if due <= progress < self.settings.relocate_until:
-            self._relocations += 1
+            # those that a long measurement made the clock pass over are not caught up with: demand has to gather first
+            passed = int((progress - self.settings.relocate_from) / self.settings.relocate_every)
+            self._relocations = max(passed, self._relocations) + 1
             self._relocate(optimiser)
         if self._must_renew(progress, step):
             self._renew(optimiser)
