@@ -62,6 +62,11 @@ class Film:
         pose, camera = truth.world_from_head[index], camera or truth.camera
         return self.person.shares(truth.vertices[index], controls, pose, camera, self.samples)
 
+    def room(self, camera: Camera | None = None) -> np.ndarray:
+        """The room [H,W,3] uint8 without the person."""
+        camera = camera or self.truth.camera
+        return self.person.room(self._backdrop(camera), self.samples)
+
     def frames(self, camera: Camera | None = None) -> Iterator[np.ndarray]:
         """All frames [H,W,3] uint8, one at a time."""
         camera = camera or self.truth.camera

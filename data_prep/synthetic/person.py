@@ -148,6 +148,10 @@ class Person:
             self._backdrops[size] = self._room(size)
         return self._backdrops[size]
 
+    def room(self, background: np.ndarray, samples: int = 2) -> np.ndarray:
+        """The picture [H,W,3] uint8 that `draw` would give if nobody were there."""
+        return developed(_averaged(background, samples))
+
     def _room(self, size: int) -> np.ndarray:
         rng = np.random.default_rng((self.seed, 4))
         y, x = np.mgrid[0 : 1 : size * 1j, 0 : 1 : size * 1j]

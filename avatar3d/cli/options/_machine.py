@@ -19,9 +19,17 @@ if TYPE_CHECKING:
 class Bench(Verb):
     """Time the renderer and the training on this machine, and hold the tracker against made-up people."""
 
-    what: Positional[Annotated[Literal["splat", "step", "posed", "track", "all"], arg(metavar="WHAT")]] = "splat"
+    what: Positional[
+        Annotated[Literal["splat", "step", "posed", "track", "views", "turns", "all"], arg(metavar="WHAT")]
+    ] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
-    codes; track: accuracy and time of the tracker on people whose truth is known; all: these four."""
+    codes; track: accuracy and time of the tracker on people whose truth is known; all: these four. views: a head
+    trained on small turns of made-up people against their truth from 30 degrees; turns: a head trained on those frames
+    of a video that look ahead, against those that do not."""
+    folder: Annotated[Path, arg(metavar="DIR")] = Path("views")
+    """Of `views`, the folder to write; of `turns`, a folder that `prepare` has written."""
+    steps: Annotated[int, arg(metavar="N")] = 1500
+    """Of training, for `views` and `turns`."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
     """Of each measurement, of which the minimum and the median are told (default: 60)."""
     threads: Annotated[int | None, arg(metavar="N")] = None
@@ -40,7 +48,9 @@ class Bench(Verb):
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import _bench_table, bench, bench_posed, bench_step, bench_track
 
-        at_least(1, repetitions=self.repetitions, threads=self.threads)
+        at_least(1, repetitions=self.repetitions, threads=self.threads, steps=self.steps)
+        if self.what in ("views", "turns"):
+            return self._from_the_side(out)
         figures: dict[str, Any] = {"machine": bench.machine()}
         if self.what in ("splat", "all"):
             figures |= bench.bench_splat(
@@ -68,6 +78,19 @@ class Bench(Verb):
             out.say(bench_track.report_track(tracked))
         if self.table is not None:
             _bench_table.write_into(self.table, figures)
+        return figures
+
+    def _from_the_side(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes.bench_turns import TurnsSettings, bench_turns, report_turns
+        from avatar3d.recipes.bench_views import ViewsSettings, bench_views, report_views
+        from avatar3d.store import Work
+
+        if self.what == "views":
+            figures = bench_views(self.folder, ViewsSettings(steps=self.steps), out.watch)
+            out.say(report_views(figures))
+        else:
+            figures = bench_turns(Work(self.folder), TurnsSettings(steps=self.steps), out.watch)
+            out.say(report_turns(figures))
         return figures
 
 
