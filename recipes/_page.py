@@ -29,7 +29,7 @@ def write_talking_page(path: Path, head: Head, motion: Motion, sound: Sound | No
     if not isinstance(head, LinearHead):
         raise InputError(
             f"{path}: a page can play linear heads only, not {type(head).__name__}",
-            "write an mp4, or train --head linear",
+            "write an mp4, or bake the avatar first (avatar3d bake) and let that one talk",
         )
     with torch.no_grad():
         codes, heads, bodies = head.encode(motion).split([head.codes, POSE, POSE], 1)

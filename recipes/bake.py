@@ -63,7 +63,9 @@ def bake(path: Path, out: Path | None = None, watch: Watch = unwatched) -> dict[
     avatar = open_avatar(path)
     head = avatar.head
     if isinstance(head, LinearHead) or not isinstance(head, DrivenHead):
-        raise InputError(f"{path}: its head is {part_name(head)}, which cannot be baked", "bake one of a triplane head")
+        raise InputError(
+            f"{path}: its head is {part_name(head)}, which cannot be baked", "bake one of another kind of head"
+        )
     out = path.with_name(path.stem + _SUFFIX + AVATAR_SUFFIX) if out is None else out
     if out.suffix != AVATAR_SUFFIX or (out.exists() and not (out / "avatar.json").is_file()):
         raise InputError(f"{out}: is no place for an avatar", f"name a new folder that ends in {AVATAR_SUFFIX}")

@@ -98,6 +98,8 @@ def _made(
     avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
     suffixes = (".mp4", ".html") if plays(head) else (".mp4",)
+    if not plays(head):
+        warnings.append(f"no sample in 3D: a page plays linear heads, which `avatar3d bake {folder}` makes of this one")
     samples = [work.path / f"{described['name']}_sample{suffix}" for suffix in suffixes]
     with clock.timed(_stage("avatar", settings)):
         _written(work, folder, avatar, settings)

@@ -53,7 +53,7 @@ def baked(head: DrivenHead, codes: Tensor) -> LinearHead:
     found = torch.linalg.solve(gram, products.flatten(1).double()).float().view_as(products)
     constant, tables = found[0], found[1:, :, :CARRIED].clone()
     tables[:, _hardly(most)] = 0
-    parts = {name: part for name, part in head.parts.items() if name in _OF_EVERY_HEAD or name in head.per_gaussian}
+    parts = {name: part for name, part in head.parts.items() if name in (*_OF_EVERY_HEAD, *LinearHead.per_gaussian)}
     half_turn = torch.cat([torch.ones_like(constant[:, :1]), 0.5 * constant[:, 3:6]], 1)
     parts |= {
         "means": parts["means"] + constant[:, :3],
