@@ -19,24 +19,48 @@ SAYS = {
 }
 
 
+Column = tuple[str, str, list[str]]  # head, production, cells
+
+
 def table(report: Mapping[str, Any]) -> str:
     """The measures of every production side by side."""
-    columns = [("", "", Figures.names()), *_columns(report)]
-    text = _aligned(columns, len(report["heads"]) == 1)
+    one_head = len(report["heads"]) == 1
     title = f"{report['capture']}: {report['frames']} held-out frames from {report['first_frame']} on"
-    costs = [
-        f"{name}: {head['head']}, {shown(head['render_fps'])} frames/s drawn, {shown(head['avatar_mb'])} MB"
-        for name, head in report["heads"].items()
+    costs = [f"{name}: {cost(head)}" for name, head in report["heads"].items()]
+    around = [f"{orbit_title()} (orbit.png, orbit.gif):", *_aligned(orbit_columns(report["heads"]), one_head)]
+    figures = _aligned(figure_columns(report), one_head)
+    return "\n".join([title, "", *figures, "", *around, "", SAYS[report["motion"]], *costs, *report["notes"]])
+
+
+def cost(head: Mapping[str, Any]) -> str:
+    """What kind of head it is, how fast and how large."""
+    return f"{head['head']}, {shown(head['render_fps'])} frames/s drawn, {shown(head['avatar_mb'])} MB"
+
+
+def figure_columns(report: Mapping[str, Any]) -> list[Column]:
+    """The measures' names, then every production's figures."""
+    return [("", "", Figures.names()), *_productions(report)]
+
+
+def orbit_title() -> str:
+    """What `orbit_columns` are."""
+    return f"from other sides, yaw to {YAW_DEG:g} and pitch to {PITCH_DEG:g} deg"
+
+
+def orbit_columns(heads: Mapping[str, Any]) -> list[Column]:
+    """How the heads hold up from sides that no frame showed; names first."""
+    names = [entry.name for entry in fields(OrbitFigures)]
+    return [
+        ("", "", names),
+        *(
+            (head, f"{turned} turned", [shown(entry["orbit"][turned][name]) for name in names])
+            for head, entry in heads.items()
+            for turned in ("camera", "head")
+        ),
     ]
-    return "\n".join(
-        [title, "", *text, "", *_orbit_lines(report["heads"]), "", SAYS[report["motion"]], *costs, *report["notes"]]
-    )
 
 
-_Column = tuple[str, str, list[str]]  # head, production, cells
-
-
-def _aligned(columns: Sequence[_Column], one_head: bool) -> list[str]:
+def _aligned(columns: Sequence[Column], one_head: bool) -> list[str]:
     lines = [*zip(*([head, production, *cells] for head, production, cells in columns), strict=True)]
     if one_head:
         lines = lines[1:]  # whose columns these are is clear
@@ -44,19 +68,7 @@ def _aligned(columns: Sequence[_Column], one_head: bool) -> list[str]:
     return ["  ".join([line[0].ljust(widths[0]), *map(str.rjust, line[1:], widths[1:])]).rstrip() for line in lines]
 
 
-def _orbit_lines(heads: Mapping[str, Any]) -> list[str]:
-    """How the heads hold up from sides that no frame showed."""
-    names = [entry.name for entry in fields(OrbitFigures)]
-    columns = [
-        (head, f"{turned} turned", [shown(entry["orbit"][turned][name]) for name in names])
-        for head, entry in heads.items()
-        for turned in ("camera", "head")
-    ]
-    title = f"from other sides, yaw to {YAW_DEG:g} and pitch to {PITCH_DEG:g} deg (orbit.png, orbit.gif):"
-    return [title, *_aligned([("", "", names), *columns], len(heads) == 1)]
-
-
-def _columns(report: Mapping[str, Any]) -> Iterator[_Column]:
+def _productions(report: Mapping[str, Any]) -> Iterator[Column]:
     for name, head in report["heads"].items():
         for production in PRODUCTIONS:
             if head[production]:

@@ -20,10 +20,14 @@ def contact_sheet(rows: Sequence[tuple[np.ndarray, np.ndarray, str]]) -> np.ndar
     """
     strips = []
     for real, made, label in rows:
-        error = np.abs(made.astype(np.int32) - real) * _ERROR_GAIN
-        strip = np.concatenate([real, made, error.clip(0, 255).astype(np.uint8)], 1)
+        strip = np.concatenate([real, made, difference(real, made)], 1)
         strips.append(labelled(strip, f"{label}: real | made | error x{_ERROR_GAIN}"))
     return np.concatenate(strips)
+
+
+def difference(real: np.ndarray, made: np.ndarray) -> np.ndarray:
+    """Four times the error, [H,W,3] uint8."""
+    return (np.abs(made.astype(np.int32) - real) * _ERROR_GAIN).clip(0, 255).astype(np.uint8)
 
 
 def labelled(picture: np.ndarray, text: str) -> np.ndarray:

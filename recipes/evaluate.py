@@ -19,8 +19,10 @@ from avatar3d.errors import InputError
 from avatar3d.player import Player
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
+from avatar3d.recipes._eval_film import side_by_side
+from avatar3d.recipes._eval_page import Shown, write_page
 from avatar3d.recipes._eval_table import table
-from avatar3d.recipes._judging import BASELINES, HeldOut, Verdict, held_out, judged, trivial
+from avatar3d.recipes._judging import BASELINES, HeldOut, Spectator, Verdict, held_out, judged, trivial
 from avatar3d.recipes._orbit import seen_around
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import Watch, unwatched
@@ -29,6 +31,7 @@ from avatar3d.threads import torch_threads
 
 __all__ = ["EvalSettings", "avatars_of", "evaluate", "table"]
 
+FILM, PAGE = "eval.mp4", "eval.html"
 TrackedBy = Literal["photometric", "landmarks"]
 
 
@@ -47,8 +50,9 @@ class EvalSettings:
 def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch = unwatched) -> dict[str, Any]:
     """Judges avatars on the held-out frames of a work folder, side by side.
 
-    Writes metrics.json, contact.png, orbit.png and orbit.gif into each avatar's runs/NAME, and PNG pairs where
-    `settings.frames` says (below a folder of the avatar's name where there are several).
+    Writes eval.html and eval.mp4 (the real frames and every head's side by side) into the work folder, metrics.json,
+    contact.png, orbit.png and orbit.gif into each avatar's runs/NAME, and PNG pairs where `settings.frames` says (below
+    a folder of the avatar's name where there are several).
 
     Returns:
         JSON values: "capture", "frames", "first_frame", "motion", "seconds", "peak_rss_mb", "baselines", "notes",
@@ -69,7 +73,9 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         unseen, notes = held_out(work)
         with Landmarker(assets.find(assets.FACE_LANDMARKER, watch)) as landmarker:
             contenders = [_contender(name, path, unseen, settings, watch) for name, path in paths.items()]
-            verdicts = _verdicts(contenders, unseen, landmarker, settings, watch)
+            film = {_key(one, TRACKED): one.name for one in contenders}
+            with side_by_side(work.path / FILM, unseen, film) as spectator:
+                verdicts = _verdicts(contenders, unseen, landmarker, settings, watch, spectator)
             around = {one.name: _around(work, one, unseen, landmarker) for one in contenders}
         for one in contenders:
             write_sheet(work.run(one.name), one, unseen, verdicts[_key(one, TRACKED)].looks)
@@ -90,7 +96,10 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
     heads = {one.name: _entry(one, paths[one.name], verdicts) | {"orbit": around[one.name]} for one in contenders}
     for name, entry in heads.items():
         write_json(work.run(name) / "metrics.json", common | entry)
-    return common | next(iter(heads.values())) | {"heads": heads}
+    report = common | next(iter(heads.values())) | {"heads": heads}
+    judged_heads = [Shown(one, verdicts[_key(one, TRACKED)], work.run(one.name)) for one in contenders]
+    write_page(work.path / PAGE, report, judged_heads, unseen, work.path / FILM)
+    return report
 
 
 def avatars_of(work: Work) -> list[Path]:
@@ -124,7 +133,12 @@ def _contender(name: str, path: Path, unseen: HeldOut, settings: EvalSettings, w
 
 
 def _verdicts(
-    contenders: Sequence[Contender], unseen: HeldOut, landmarker: Landmarker, settings: EvalSettings, watch: Watch
+    contenders: Sequence[Contender],
+    unseen: HeldOut,
+    landmarker: Landmarker,
+    settings: EvalSettings,
+    watch: Watch,
+    spectator: Spectator,
 ) -> dict[str, Verdict]:
     """Of every contender's productions, by `_key`, and of the trivial methods."""
     shown = {_key(one, name): frames for one in contenders for name, frames in one.productions.items()}
@@ -135,7 +149,7 @@ def _verdicts(
             for key, frames in shown.items()
         }
     others = trivial(unseen) if settings.baselines else {}
-    return judged(unseen.judge, shown | others, landmarker, watch)
+    return judged(unseen.judge, shown | others, landmarker, watch, spectator)
 
 
 def _around(work: Work, one: Contender, unseen: HeldOut, landmarker: Landmarker) -> dict[str, Any]:

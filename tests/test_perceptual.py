@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import numpy as np
@@ -13,6 +14,7 @@ from avatar3d import assets
 from avatar3d._unpack import read_arrays
 from avatar3d.errors import InputError
 from avatar3d.perceptual import SMALLEST_PX, Lpips, gradient_loss
+from avatar3d.store import load_picture
 
 SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
 
@@ -40,6 +42,19 @@ def real_weights() -> Path:
     if assets.state(assets.LPIPS_ALEX)["where"] not in ("folder", "cache"):
         pytest.skip(f"needs LPIPS's weights; run `avatar3d assets {assets.LPIPS_ALEX}`")
     return assets.find(assets.LPIPS_ALEX)
+
+
+@pytest.mark.parametrize(("name", "known"), [("ex_p0.png", 0.722), ("ex_p1.png", 0.138)])
+def test_the_authors_own_examples(real_weights: Path, name: str, known: float) -> None:
+    """imgs/ of github.com/richzhang/PerceptualSimilarity, with the figures that its README gives."""
+    folder = os.environ.get("AVATAR3D_LPIPS_EXAMPLES")
+    if not folder:
+        pytest.skip("needs the example pictures of LPIPS's authors; AVATAR3D_LPIPS_EXAMPLES names no folder")
+    reference, picture = (
+        torch.from_numpy(load_picture(Path(folder) / file).copy()).permute(2, 0, 1).float() / 255
+        for file in ("ex_ref.png", name)
+    )
+    assert float(Lpips.load(real_weights)(picture, reference)) == pytest.approx(known, abs=5e-4)
 
 
 def pictures(size: int, noise: float = 0.1) -> tuple[Tensor, Tensor]:

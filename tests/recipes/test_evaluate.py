@@ -3,6 +3,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from avatar3d import assets
+from avatar3d import assets, media
 from avatar3d.avatars import Avatar
 from avatar3d.data_prep.landmarks import Face
 from avatar3d.errors import InputError
@@ -249,6 +250,16 @@ def test_all_avatars_of_a_folder_are_judged_side_by_side(work: Work, tmp_path: P
     for name in ("me", "other"):
         assert json.loads((work.run(name) / "metrics.json").read_text())["self_tracked"]["psnr_full"] > 30
         assert (work.run(name) / "contact.png").is_file()
+    page = (work.path / "eval.html").read_text(encoding="utf-8")
+    assert "<h2>me</h2>" in page and "<h2>other</h2>" in page and "psnr_face" in page
+    assert all(link.startswith("data:") for link in re.findall(r'(?:src|href)="([^"]*)"', page))
+    assert page.count("data:image/jpeg") == 2 * (2 + 3 * 3 + 1)  # slider, worst frames, orbit
+    shown = list(media.frames(work.path / "eval.mp4", 25.0))
+    assert len(shown) == FRAMES - START and shown[0].shape[1] == 3 * SIDE
+    real, other_made, mine = (shown[-1][-SIDE:, at : at + SIDE].astype(int) for at in (0, SIDE, 2 * SIDE))
+    assert np.abs(real - film()[-1]).mean() < 6 and np.abs(other_made - mine).mean() < 3
+    sound = media.sound(work.path / "eval.mp4")
+    assert sound is not None and sound.seconds == pytest.approx((FRAMES - START) / 25, abs=0.1)
     heads, productions = table(report).splitlines()[2:4]
     assert heads.split() == ["other"] * 2 + ["me"] * 2
     assert productions.split()[-3:] == ["nearest_frame", "mean_image", "warp"]

@@ -81,6 +81,7 @@ class Eval(Verb):
         )
         figures = evaluate.evaluate(Work(self.work), settings, out.watch)
         out.say(evaluate.table(figures))
+        out.say(f"look at {self.work / evaluate.PAGE}")
         return figures
 
 
