@@ -39,8 +39,12 @@ class Avatar:
     about: dict[str, Any] = field(default_factory=dict)  # name, consent, provenance, licences, figures
 
 
-def save_avatar(path: Path, avatar: Avatar) -> None:
-    """Writes an avatar folder (`NAME.avatar`); one that stands there is replaced as a whole."""
+def save_avatar(path: Path, avatar: Avatar, steps: Mapping[str, Tensor] | None = None) -> None:
+    """Writes an avatar folder (`NAME.avatar`); one that stands there is replaced as a whole.
+
+    Args:
+        steps: write a compact one, see `AvatarFolder.write`.
+    """
     voice = avatar.voice
     manifest = {
         "program": __version__,
@@ -51,7 +55,7 @@ def save_avatar(path: Path, avatar: Avatar) -> None:
         "about": avatar.about,
     }
     voice_tensors = None if voice is None else voice.tensors()
-    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice_tensors, avatar.clip)
+    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice_tensors, avatar.clip, steps)
 
 
 def open_avatar(path: Path) -> Avatar:

@@ -156,7 +156,7 @@ def test_avatar_folder_round_trip(tmp_path: Path) -> None:
     assert folder.read_manifest()["name"] == "me"
     back = folder.read_head()
     assert back.keys() == head.keys()
-    torch.testing.assert_close(back["tables"], head["tables"], atol=2e-3, rtol=1e-3)
+    torch.testing.assert_close(back["tables"], head["tables"], atol=float(head["tables"].abs().max()) / 250, rtol=0)
     torch.testing.assert_close(back["background"], head["background"], atol=1 / 500, rtol=0)
     torch.testing.assert_close(back["means"], head["means"])
     torch.testing.assert_close(folder.read_voice()["w"], voice["w"])

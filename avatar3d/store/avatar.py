@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -15,11 +16,25 @@ from avatar3d.errors import InputError
 from avatar3d.ply import read_splats, write_splats
 from avatar3d.records import Motion
 from avatar3d.store.capture import load_picture, save_picture
-from avatar3d.store.files import checked, file_hash, load_tensors, read_json, replacing, write_json, write_tensors
-from avatar3d.store.track import load_motion, save_motion
+from avatar3d.store.files import (
+    checked,
+    file_hash,
+    load_arrays,
+    load_tensors,
+    read_json,
+    replacing,
+    write_arrays,
+    write_json,
+    write_tensors,
+)
+from avatar3d.store.packed import read_packed, write_packed
+from avatar3d.store.track import load_motion, motion_arrays, motion_from, save_motion
 
 AVATAR_VERSION = 1
 AVATAR_SUFFIX = ".avatar"
+_PACKED = "head.safetensors.gz"  # of a compact avatar
+_KIND, _LARGEST_BYTE = 3, 127  # numbers of an offset that are of one kind
+_WEBP_QUALITY = 95
 # the neutral Gaussians, which splats.ply holds in the attributes that every splat tool knows
 SPLAT_TENSORS = ("means", "quats", "log_scales", "opacity_logits", "colours")
 
@@ -40,6 +55,7 @@ class AvatarFolder:
         head: Mapping[str, Tensor],
         voice: Mapping[str, Tensor] | None,
         clip: Motion,
+        steps: Mapping[str, Tensor] | None = None,
     ) -> None:
         """Writes the whole folder anew under a temporary name, then puts it in place.
 
@@ -48,18 +64,19 @@ class AvatarFolder:
             head: the head's tensors; those in SPLAT_TENSORS go to splats.ply, `background` [H,W,3] to a picture.
             voice: the motion model's tensors, if there is one.
             clip: motion of the person from the capture, for replayed head movement.
+            steps: of a compact avatar, the grids of the head's tensors (`avatar3d.store.packed`); the head is then one
+                packed file, without splats.ply, the background is WebP, voice and clip are in half precision.
         """
         with replacing(self.path) as part:
             part.mkdir(parents=True)
             folder = AvatarFolder(part)
-            write_splats(part / "splats.ply", {name: head[name] for name in SPLAT_TENSORS})
-            save_picture(part / "background.png", (head["background"].clamp(0, 1) * 255).round().byte().numpy())
-            apart = {*SPLAT_TENSORS, "background"}
-            rig = {name: _halved(tensor) for name, tensor in head.items() if name not in apart}
-            write_tensors(part / "rig.safetensors", rig)
-            if voice is not None:
-                write_tensors(part / "audio2motion.safetensors", voice)
-            save_motion(part / "clips" / "capture.safetensors", clip)
+            room = (head["background"].clamp(0, 1) * 255).round().byte().numpy()
+            if steps is None:
+                _write_whole(part, head, voice, clip)
+                save_picture(part / "background.png", room)
+            else:
+                _write_compact(part, head, voice, clip, steps)
+                save_picture(part / "background.webp", room, _WEBP_QUALITY)
             files = sorted(file for file in part.rglob("*") if file.is_file())
             hashes = {file.relative_to(part).as_posix(): file_hash(file) for file in files}
             write_json(folder.manifest, {"format": "avatar3d", "version": AVATAR_VERSION, **manifest, "files": hashes})
@@ -82,18 +99,74 @@ class AvatarFolder:
 
     def read_head(self) -> dict[str, Tensor]:
         """The head's tensors, float32."""
+        compact = self._is_compact()
+        picture = self.path / ("background.webp" if compact else "background.png")
+        background = torch.from_numpy(load_picture(picture).copy()).float() / 255
+        if compact:
+            return read_packed(self.path / _PACKED) | {"background": background}
         rig, _ = load_tensors(self.path / "rig.safetensors")
-        background = torch.from_numpy(load_picture(self.path / "background.png").copy()).float() / 255
-        floats = {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in rig.items()}
-        return {**floats, **read_splats(self.path / "splats.ply"), "background": background}
+        if "table_steps" in rig:
+            rig["tables"] = rig["tables"].float() * rig.pop("table_steps").repeat_interleave(_KIND, 1)
+        return {**_floats(rig), **read_splats(self.path / "splats.ply"), "background": background}
 
     def read_voice(self) -> dict[str, Tensor]:
         """The motion model's tensors."""
-        return load_tensors(self.path / "audio2motion.safetensors")[0]
+        return _floats(load_tensors(self.path / "audio2motion.safetensors")[0])
 
     def read_clip(self) -> Motion:
         """The motion of the person from the capture."""
-        return load_motion(self.path / "clips" / "capture.safetensors")
+        clip = self.path / "clips" / "capture.safetensors"
+        if not self._is_compact():
+            return load_motion(clip)
+        arrays, about = load_arrays(clip)
+        return motion_from({name: array.astype(np.float32) for name, array in arrays.items()}, about)
+
+    def _is_compact(self) -> bool:
+        return (self.path / _PACKED).is_file()
+
+
+def _write_whole(folder: Path, head: Mapping[str, Tensor], voice: Mapping[str, Tensor] | None, clip: Motion) -> None:
+    write_splats(folder / "splats.ply", {name: head[name] for name in SPLAT_TENSORS})
+    apart = {*SPLAT_TENSORS, "background"}
+    rig = {name: _halved(tensor) for name, tensor in head.items() if name not in apart}
+    if "tables" in rig and head["tables"].shape[2:] == (3 * _KIND,):
+        rig |= _byte_tables(head["tables"])
+    write_tensors(folder / "rig.safetensors", rig)
+    if voice is not None:
+        write_tensors(folder / "audio2motion.safetensors", voice)
+    save_motion(folder / "clips" / "capture.safetensors", clip)
+
+
+def _write_compact(
+    folder: Path,
+    head: Mapping[str, Tensor],
+    voice: Mapping[str, Tensor] | None,
+    clip: Motion,
+    steps: Mapping[str, Tensor],
+) -> None:
+    write_packed(folder / _PACKED, {name: tensor for name, tensor in head.items() if name != "background"}, steps)
+    if voice is not None:
+        halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in voice.items()}
+        write_tensors(folder / "audio2motion.safetensors", halves)
+    arrays, about = motion_arrays(clip)
+    # poses stay whole: at five units from the camera half precision is half a pixel
+    write_arrays(
+        folder / "clips" / "capture.safetensors",
+        {name: array if name in ("head", "body") else array.astype(np.float16) for name, array in arrays.items()},
+        about,
+    )
+
+
+def _byte_tables(tables: Tensor) -> dict[str, Tensor]:
+    """Tables [K,N,9] in whole numbers of steps [N,3], one step per Gaussian for positions, rotations and colours."""
+    largest = tables.detach().abs().amax(0).unflatten(1, (-1, _KIND)).amax(2)
+    steps = (largest / _LARGEST_BYTE).clamp_min(1e-12).float()
+    whole = tables.detach() / steps.repeat_interleave(_KIND, 1)
+    return {"tables": whole.round().to(torch.int8), "table_steps": steps}
+
+
+def _floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def _halved(tensor: Tensor) -> Tensor:

@@ -34,10 +34,13 @@ def load_sound(path: Path) -> Sound:
     return Sound(samples, rate)
 
 
-def save_picture(path: Path, rgb: np.ndarray) -> None:
-    """Writes [H,W,3] or [H,W,4] uint8 as the format of the suffix."""
+def save_picture(path: Path, rgb: np.ndarray, quality: int | None = None) -> None:
+    """Writes [H,W,3] or [H,W,4] uint8 as the format of the suffix; `quality` 0..100 where that loses something."""
     with replacing(path) as part:
-        imageio.imwrite(part, rgb)
+        if quality is None:
+            imageio.imwrite(part, rgb)
+        else:
+            imageio.imwrite(part, rgb, quality=quality)
 
 
 def load_picture(path: Path) -> np.ndarray:

@@ -87,12 +87,16 @@ class Eval(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Verb):
-    """Write a prepared capture for other programs: nerfstudio, AD-NeRF's family, VHAP, COLMAP, Live Link Face."""
+    """Write a prepared capture for other programs (nerfstudio, AD-NeRF's family, VHAP, COLMAP, Live Link Face), or a
+    small copy of an avatar.
+    """
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
-    """The work folder that `prepare` or `create` wrote."""
+    """The work folder that `prepare` or `create` wrote; with --compact a folder NAME.avatar."""
     out: OutFolder
-    """A new folder; the head stands still in it and the camera moves."""
+    """A new folder; the head stands still in it and the camera moves. With --compact a folder NAME.avatar."""
+    compact: bool = False
+    """Write an avatar in as few bytes as its pictures allow, which everything opens; what is lost is measured."""
     format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap", "live-link"] = "nerfstudio"
     """nerfstudio: transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and
     TalkingGaussian read, but for the outputs of their networks; vhap: cameras, images and masks for VHAP and
@@ -100,9 +104,13 @@ class Export(Verb):
     the face's motion alone, as CSV."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import export
+        from avatar3d.recipes import export, small
         from avatar3d.store import Work
 
+        if self.compact:
+            figures = small.compact(self.work, self.out, watch=out.watch)
+            out.table(small.summary(figures))
+            return figures
         figures = export.export(Work(self.work), self.out, self.format, out.watch)
         out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
         return figures
