@@ -43,8 +43,8 @@ BRANCH_OF = {HEAD: "face", SHELL: "face", MOUTH: "mouth"}  # the torso has none
 class TriplaneFitSettings(FitSettings):
     """As any head's; and Adam's learning rates of the field at the start."""
 
-    planes_rate: float = 5e-3
-    networks_rate: float = 1e-3
+    planes_rate: float = 1.5e-2
+    networks_rate: float = 3e-3
 
 
 class TriplaneFit(PictureFit["TriplaneHead"]):

@@ -137,7 +137,7 @@ class TriplaneHead(DrivenHead):
 
     def moved(self, branch: str, looked: Tensor, codes: Tensor) -> Tensor:
         """The motion [M,out] of Gaussians that have been looked at, at codes [K], in the field's own units."""
-        lower, lids_gaze = codes[:-EXTRA_CODES], codes[-EXTRA_CODES : _LIDS_GAZE - EXTRA_CODES]
+        lower, lids_gaze = codes[:-EXTRA_CODES], codes[-EXTRA_CODES:][:_LIDS_GAZE]
         shape = self.branches[branch]
         told = torch.cat([lower, lids_gaze, lower @ self.parts["brow_map"]]) if shape.upper else lower
         return shape.move(looked, told, self._weights(branch))
