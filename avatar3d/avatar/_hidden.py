@@ -77,11 +77,14 @@ class Hidden:
         self.seen[plan.dead] = self.seen[plan.source]
         self.stale.fill_(True)
 
-    def renewed(self, plan: Renewal) -> None:
-        """As `relocated`, where the number of Gaussians changes."""
+    def renewed(self, plan: Renewal, means: Tensor) -> None:
+        """As `relocated`, where the number of Gaussians changes: these are the `means` [M,3] of those that are now.
+
+        Neighbours are looked up at once: their old numbers are those of others.
+        """
         self.seen = self.seen[plan.source]
-        self.near = self.near.new_zeros(len(plan.source), _NEIGHBOURS)
-        self.stale.fill_(True)
+        self.near = _nearest(means, self.group)
+        self.stale.fill_(False)
 
     def state(self) -> dict[str, Tensor]:
         return {"seen": self.seen, "near": self.near, "looks": self.looks, "stale": self.stale}

@@ -449,7 +449,7 @@ class PictureFit(ABC, Generic[H]):
             if name in self.learned:
                 parts[name].grad = None
                 optimiser.state[parts[name]] |= plan.moments(optimiser.state[parts[name]])
-        self.hidden.renewed(plan)
+        self.hidden.renewed(plan, parts["means"].detach())
         self.own_renewal(plan)
         self.demand = parts["means"].new_zeros(len(plan.source))
         self.unseen = torch.zeros_like(self.demand, dtype=torch.bool)

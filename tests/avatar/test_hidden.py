@@ -15,7 +15,7 @@ from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools
-from avatar3d.density import Relocation
+from avatar3d.density import Relocation, Renewal
 from avatar3d.fit import Budget, Stage, fit
 from avatar3d.geometry import intrinsics
 from avatar3d.records import Camera, Gaussians
@@ -106,6 +106,21 @@ def test_twins_are_seen_as_their_source_was_and_neighbours_are_looked_up_again()
     before = hidden.near.clone()
     looked(moved, camera(), hidden)
     assert not torch.equal(hidden.near, before)
+
+
+def test_where_their_number_changes_neighbours_are_those_that_are_now() -> None:
+    hidden, count = looked(walls(), camera()), len(walls().means)
+    seen = hidden.seen.clone()
+    source = torch.cat([torch.arange(5, count), torch.tensor([9, 9])])
+    born = torch.arange(count - 5, count - 3)
+    hidden.group.data = hidden.group.data[source]
+    means = walls().means[source]
+    means[born] += 1e-4
+    hidden.renewed(Renewal(source, torch.tensor([4, 4]), born), means)
+    assert torch.equal(hidden.seen, seen[source])
+    assert hidden.near.shape == (len(source), 8)
+    assert (hidden.group[hidden.near] == hidden.group[:, None]).all()
+    assert set(born.tolist()) <= set(hidden.near[4].tolist())
 
 
 def _trained(made_up: MadeUp, every: int) -> tuple[Tensor, Tensor]:
