@@ -95,7 +95,7 @@ def only(capture: Capture, track: Track, rows: np.ndarray) -> tuple[Capture, Tra
     masks = None if capture.masks is None else capture.masks[rows]
     motion = track.motion
     per_frame = {name: getattr(motion, name)[rows] for name in ("expression", "blink", "gaze", "head")}
-    if getattr(motion, "body", None) is not None:
+    if motion.body is not None:
         per_frame["body"] = motion.body[rows]
     return (
         replace(

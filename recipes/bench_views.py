@@ -116,8 +116,8 @@ def judged_around(head: Head, track: Track, filmed: Film) -> tuple[list[dict[str
                 strips.append((real, made, f"yaw {yaw:g}, pitch {pitch:g}"))
         names = ("psnr_head", "psnr_face", "lpips_head")
         means = {name: float(np.mean([getattr(look, name) for look in looks])) for name in names}
-        means = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
-        rows.append({"yaw_deg": yaw, "pitch_deg": pitch, **means})
+        known = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
+        rows.append({"yaw_deg": yaw, "pitch_deg": pitch, **known})
     return rows, contact_sheet(strips)
 
 
