@@ -22,7 +22,7 @@ from avatar3d.recipes._page import plays, write_talking_page
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
-from avatar3d.recipes.train import STANDARD, TrainSettings, preset, train, trainable
+from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable
 from avatar3d.recipes.voice import VoiceSettings, train_voice
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
@@ -95,7 +95,8 @@ def _made(
         voice, voice_figures = train_voice(work, _voice_training(settings), watch)
     warnings += voice_warnings(voice_figures)
     described = about(prepared, settings)
-    avatar = Avatar(head, voice, steady_clip(prepared.track, prepared.capture.cuts), described)
+    followed, jumps = as_trained(work, settings.head, prepared.track)
+    avatar = Avatar(head, voice, steady_clip(followed, (*prepared.capture.cuts, *jumps)), described)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
     suffixes = (".mp4", ".html") if plays(head) else (".mp4",)
     if not plays(head):
@@ -219,7 +220,7 @@ def _head_training(settings: CreateSettings) -> TrainSettings:
 
 
 def _voice_training(settings: CreateSettings) -> VoiceSettings:
-    usual = VoiceSettings(seed=settings.seed)
+    usual = VoiceSettings(head=settings.head, seed=settings.seed)
     return usual if settings.budget_s is None else replace(usual, budget_s=min(usual.budget_s, settings.budget_s))
 
 

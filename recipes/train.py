@@ -3,8 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,7 +23,17 @@ from avatar3d.preview import Preview
 from avatar3d.recipes._device import device_named
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.refine import refine
-from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
+from avatar3d.store import (
+    Work,
+    key_of,
+    load_capture,
+    load_motion_made_from,
+    load_tensors,
+    load_track,
+    save_motion,
+    write_json,
+    write_tensors,
+)
 from avatar3d.threads import torch_threads
 
 STANDARD = "linear"
@@ -165,7 +176,7 @@ def _train(
         return part.restore(entry["config"], tensors), entry["figures"]
     capture, track = load_capture(work), load_track(work)
     _check(work, track)
-    tools, perceptual = _tools(capture, track, settings, device, watch)
+    tools, perceptual = _tools(capture, track, settings, device, partial(_keep, work.motion(head), key), watch)
     watch(Progress(_STAGE, 0.0, "first colours"))
     triangles = load_canonical(assets.find(assets.FACE_LANDMARKER, watch)).triangles
     task = part.learner(capture, track, triangles, tools, settings.head, settings.seed)
@@ -193,6 +204,15 @@ def load_head(work: Work, head: str = STANDARD) -> Head:
     return restored
 
 
+def as_trained(work: Work, head: str, track: Track) -> tuple[Track, tuple[int, ...]]:
+    """The track with the motion that a finished head was trained on, and the frames where that motion jumps.
+
+    A head that had its motion measured anew moves by the new numbers: a voice for it is learned from them too.
+    """
+    motion = load_motion_made_from(work.motion(head), work.key(head))
+    return (track, ()) if motion is None else (replace(track, motion=motion), (track.fitted_frames,))
+
+
 def perceptual_term(device: str = "cpu") -> tuple[Perceptual, str]:
     """LPIPS where its weights are on this machine, which are never fetched for training; and the term's name."""
     if assets.state(assets.LPIPS_ALEX)["where"] == "absent":
@@ -209,13 +229,27 @@ def _check(work: Work, track: Track) -> None:
         )
 
 
-def _tools(capture: Capture, track: Track, settings: TrainSettings, device: str, watch: Watch) -> tuple[Tools, str]:
+def _keep(path: Path, key: str, motion: Motion) -> None:
+    if not ranks.rank():
+        save_motion(path, motion, key)
+
+
+def _tools(
+    capture: Capture,
+    track: Track,
+    settings: TrainSettings,
+    device: str,
+    keep: Callable[[Motion], None],
+    watch: Watch,
+) -> tuple[Tools, str]:
     """What the head is trained with, and the name of its perceptual term."""
     draw = choose("avatar3d.render", settings.renderer)()
     perceptual, name = perceptual_term(device)
 
     def retrack(trained: Head) -> Motion:
-        return refine(trained, capture, track, draw, range(track.fitted_frames), watch=watch).motion
+        motion = refine(trained, capture, track, draw, range(track.fitted_frames), watch=watch).motion
+        keep(motion)
+        return motion
 
     again = retrack if track.fitted_frames <= settings.retrack_frames else None
     return Tools(draw, perceptual, again, device), name

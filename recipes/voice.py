@@ -19,8 +19,9 @@ from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
+from avatar3d.recipes.train import STANDARD, as_trained
 from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
-from avatar3d.store import Work, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
+from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
 RUN = "voice"
@@ -39,6 +40,7 @@ class VoiceSettings:
     steps: int | None = 600  # and here on others
     audio: str = "mel"  # the audio feature
     motion: str = "tcn"  # the motion model
+    head: str = STANDARD  # the kind of head to speak with: see `as_trained`
     seed: int = 0
 
 
@@ -54,10 +56,13 @@ def train_voice(
     Raises:
         InputError: the folder is not prepared, or too little of it can be trained on.
     """
-    key = key_of("voice", _VERSION, work.key("capture"), work.key("track"), work.key("sync"), asdict(settings))
+    track, jumps = as_trained(work, settings.head, load_track(work))
+    learned_from = file_hash(work.motion(settings.head)) if jumps else work.key("track")
+    chosen = {name: value for name, value in asdict(settings).items() if name != "head"}
+    key = key_of("voice", _VERSION, work.key("capture"), learned_from, work.key("sync"), chosen)
     if work.key(RUN) == key and (stored := load_voice(work)) is not None:
         return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
-    capture, track = load_capture(work), load_track(work)
+    capture = load_capture(work)
     sound = capture.sound
     if sound is None or np.abs(sound.samples).max(initial=0.0) < _SILENT:
         why = "the video has no sound" if sound is None else "the video's sound is silent"

@@ -29,7 +29,15 @@ from avatar3d.store.files import (
     write_tensors,
 )
 from avatar3d.store.mapped import let_go, streamed
-from avatar3d.store.track import load_motion, load_track, motion_arrays, motion_from, save_motion, save_track
+from avatar3d.store.track import (
+    load_motion,
+    load_motion_made_from,
+    load_track,
+    motion_arrays,
+    motion_from,
+    save_motion,
+    save_track,
+)
 from avatar3d.store.work import WORK_VERSION, Work
 
 __all__ = [
@@ -47,6 +55,7 @@ __all__ = [
     "load_capture",
     "load_landmarks",
     "load_motion",
+    "load_motion_made_from",
     "load_picture",
     "load_sound",
     "load_tensors",

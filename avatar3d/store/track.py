@@ -30,14 +30,23 @@ def motion_from(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> M
     return Motion(*face, arrays["head"], float(about["fps"]), about["basis"], arrays.get("body"))
 
 
-def save_motion(path: Path, motion: Motion) -> None:
-    """Writes a Motion as safetensors."""
-    write_arrays(path, *motion_arrays(motion))
+def save_motion(path: Path, motion: Motion, key: str = "") -> None:
+    """Writes a Motion as safetensors; `key` says what it was made from."""
+    arrays, about = motion_arrays(motion)
+    write_arrays(path, arrays, about | {"key": key})
 
 
 def load_motion(path: Path) -> Motion:
     """Reads a Motion written by `save_motion`."""
     return motion_from(*load_arrays(path))
+
+
+def load_motion_made_from(path: Path, key: str | None) -> Motion | None:
+    """The Motion of a file, if there is one and it was written under `key`."""
+    if not path.exists():
+        return None
+    arrays, about = load_arrays(path)
+    return motion_from(arrays, about) if about.get("key") == key else None
 
 
 def save_track(work: Work, track: Track) -> None:

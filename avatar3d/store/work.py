@@ -63,6 +63,10 @@ class Work:
         """The folder of one training run: config.json, checkpoint.safetensors, events, metrics.json."""
         return self.path / "runs" / name
 
+    def motion(self, name: str) -> Path:
+        """The motion that a training measured anew, through the head it was training."""
+        return self.run(name) / "motion.safetensors"
+
     def key(self, stage: str) -> str | None:
         """The key that `stage` ("capture", "masks", "track", ...) was last finished with, or None."""
         path = self.path / "stages.json"

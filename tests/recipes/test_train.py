@@ -17,7 +17,7 @@ from avatar3d.avatar.linear import LinearSettings
 from avatar3d.errors import InputError
 from avatar3d.preview import Preview
 from avatar3d.recipes.create import CreateSettings, create_from
-from avatar3d.recipes.train import CUDA_PRESETS, PRESETS, TrainSettings, load_head, preset, train
+from avatar3d.recipes.train import CUDA_PRESETS, PRESETS, TrainSettings, as_trained, load_head, preset, train
 from avatar3d.records import Progress
 from avatar3d.store import Work, frames_writer, load_track, save_capture, save_track
 
@@ -55,6 +55,20 @@ def test_a_head_is_trained_stored_and_read_back(work: Work) -> None:
     assert told == figures
     assert all(torch.equal(again.parts[name], tensor) for name, tensor in head.parts.items())
     assert torch.equal(load_head(work).parts["means"], head.parts["means"])
+
+
+def test_the_motion_that_a_head_was_trained_on_is_kept_for_its_voice_and_clip(work: Work) -> None:
+    measuring = replace(QUICK, retrack_frames=10_000)
+    track = load_track(work)
+    assert as_trained(work, "linear", track) == (track, ())
+    train(work, "linear", measuring)
+    again, jumps = as_trained(work, "linear", track)
+    assert jumps == (track.fitted_frames,)
+    assert again.motion.body is not None
+    assert np.array_equal(again.motion.expression[jumps[0] :], track.motion.expression[jumps[0] :])
+    assert not np.array_equal(again.motion.head[: jumps[0]], track.motion.head[: jumps[0]])
+    train(work, "linear", QUICK)
+    assert as_trained(work, "linear", track)[1] == (), "a motion of an earlier training is not this head's"
 
 
 def test_other_settings_train_anew(work: Work) -> None:
