@@ -3,8 +3,6 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -15,6 +13,7 @@ from typing import Any, Self
 
 import numpy as np
 
+from avatar3d.data_prep._quiet import quiet
 from avatar3d.errors import InputError
 from avatar3d.records import Landmarks, Progress, Watch, unwatched
 from avatar3d.store import let_go
@@ -72,7 +71,7 @@ class Landmarker:
             num_faces=_MOST_FACES,
             output_face_blendshapes=True,
         )
-        with _quiet():
+        with quiet():
             try:
                 self._task: Any = tasks.vision.FaceLandmarker.create_from_options(options)
             except (RuntimeError, ValueError, OSError) as error:
@@ -90,7 +89,7 @@ class Landmarker:
 
     def close(self) -> None:
         """Frees the model; waiting for the interpreter's end would hang its threads."""
-        with _quiet():
+        with quiet():
             self._task.close()
 
     def find(self, picture: np.ndarray) -> list[Face]:
@@ -175,22 +174,3 @@ def _several(model: Path, workers: int) -> Iterator[list[Landmarker]]:
     finally:
         for landmarker in landmarkers:
             landmarker.close()
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Sends what native code writes to standard error nowhere; it knows no log level."""
-    sys.stderr.flush()
-    try:
-        kept = os.dup(2)
-    except OSError:  # standard error is closed, so it is quiet
-        yield
-        return
-    nowhere = os.open(os.devnull, os.O_WRONLY)
-    os.dup2(nowhere, 2)
-    try:
-        yield
-    finally:
-        os.dup2(kept, 2)
-        os.close(kept)
-        os.close(nowhere)

@@ -8,6 +8,7 @@ from dataclasses import fields
 from typing import Any
 
 from avatar3d.metrics import Figures
+from avatar3d.metrics.networks import NetworkFigures
 from avatar3d.metrics.orbit import PITCH_DEG, YAW_DEG, OrbitFigures
 from avatar3d.recipes._contender import PRODUCTIONS
 from avatar3d.recipes._text import shown
@@ -29,6 +30,8 @@ def table(report: Mapping[str, Any]) -> str:
     costs = [f"{name}: {cost(head)}" for name, head in report["heads"].items()]
     around = [f"{orbit_title()} (orbit.png, orbit.gif):", *_aligned(orbit_columns(report["heads"]), one_head)]
     figures = _aligned(figure_columns(report), one_head)
+    networks = _aligned(network_columns(report), one_head=False)
+    around += ["", "by networks of your own:", *networks] if report["networks"] else []
     return "\n".join([title, "", *figures, "", *around, "", SAYS[report["motion"]], *costs, *report["notes"]])
 
 
@@ -58,6 +61,16 @@ def orbit_columns(heads: Mapping[str, Any]) -> list[Column]:
             for turned in ("camera", "head")
         ),
     ]
+
+
+def network_columns(report: Mapping[str, Any]) -> list[Column]:
+    """What the user's own networks say of the real frames and of every production; names first."""
+    names = [entry.name for entry in fields(NetworkFigures)]
+    columns: list[Column] = [("", "", names)]
+    for key, found in report["networks"].items():
+        head, _, production = key.rpartition("/")
+        columns.append((head, production, [shown(found[name]) for name in names]))
+    return columns
 
 
 def _aligned(columns: Sequence[Column], one_head: bool) -> list[str]:

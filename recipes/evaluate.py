@@ -20,6 +20,7 @@ from avatar3d.player import Player
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
 from avatar3d.recipes._eval_film import side_by_side
+from avatar3d.recipes._eval_networks import NO_NETWORKS, as_json, both, witness_of
 from avatar3d.recipes._eval_page import Shown, write_page
 from avatar3d.recipes._eval_table import table
 from avatar3d.recipes._judging import BASELINES, HeldOut, Spectator, Verdict, held_out, judged, trivial
@@ -45,6 +46,7 @@ class EvalSettings:
     baselines: bool = True  # judge the trivial methods too
     motion: TrackedBy = "photometric"  # how the held-out frames' motion is measured
     seed: int = 0  # of the voice
+    weights: Path | None = None  # a folder with networks of the user's own (see metrics.networks.FILES)
 
 
 def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch = unwatched) -> dict[str, Any]:
@@ -62,7 +64,8 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         those of `avatar3d.metrics.Figures`; None is what could not be measured. "motion" says how the motion of
         self_tracked was measured ("photometric": `avatar3d.refine` with the trained head, which learns nothing from
         it); self_landmarks is the tracker's own where that is another. self_audio keeps nothing of the held-out frames
-        but the head's pose, as in self_tracked. metrics.json is the same but for "heads".
+        but the head's pose, as in self_tracked. "networks": LSE, FID, CSIM and AUE by "NAME/PRODUCTION" and of the
+        "real" frames, as far as `settings.weights` holds their networks. metrics.json is the same but for "heads".
 
     Raises:
         InputError: the work folder is not finished, or there is no avatar.
@@ -74,8 +77,15 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         with Landmarker(assets.find(assets.FACE_LANDMARKER, watch)) as landmarker:
             contenders = [_contender(name, path, unseen, settings, watch) for name, path in paths.items()]
             film = {_key(one, TRACKED): one.name for one in contenders}
-            with side_by_side(work.path / FILM, unseen, film) as spectator:
+            with (
+                witness_of(settings.weights, unseen) as witness,
+                side_by_side(work.path / FILM, unseen, film) as filmed,
+            ):
+                wanted = [_key(one, name) for one in contenders for name in one.productions]
+                spectator = filmed if witness is None else both(filmed, witness, unseen, wanted)
                 verdicts = _verdicts(contenders, unseen, landmarker, settings, watch, spectator)
+                networks = {} if witness is None else as_json(witness.figures())
+                notes += [NO_NETWORKS] if witness is None else witness.notes
             around = {one.name: _around(work, one, unseen, landmarker) for one in contenders}
         for one in contenders:
             write_sheet(work.run(one.name), one, unseen, verdicts[_key(one, TRACKED)].looks)
@@ -91,6 +101,7 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         "motion": settings.motion,
         **clock.costs,
         "baselines": {name: _figures(verdicts, name) for name in BASELINES} if settings.baselines else {},
+        "networks": networks,
         "notes": notes,
     }
     heads = {one.name: _entry(one, paths[one.name], verdicts) | {"orbit": around[one.name]} for one in contenders}

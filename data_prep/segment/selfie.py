@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from avatar3d.data_prep._quiet import quiet
 from avatar3d.errors import InputError
 
 __all__ = ["Selfie"]
@@ -31,16 +32,19 @@ class Selfie:
         except ImportError as error:
             raise InputError("mediapipe is not installed", "pip install 'avatar3d[prep]'") from error
         tasks = mediapipe.tasks
-        try:
-            options = tasks.vision.ImageSegmenterOptions(
-                tasks.BaseOptions(model_asset_buffer=_described(file.read_bytes())),
-                output_confidence_masks=True,
-                output_category_mask=False,
-            )
-            self._task: Any = tasks.vision.ImageSegmenter.create_from_options(options)
-        except (RuntimeError, ValueError, OSError) as error:
-            raise InputError(f"{file}: not a selfie segmentation model ({str(error)[:120]})", _GET) from error
         self._mediapipe, self._lock = mediapipe, Lock()
+        with quiet():
+            try:
+                options = tasks.vision.ImageSegmenterOptions(
+                    tasks.BaseOptions(model_asset_buffer=_described(file.read_bytes())),
+                    output_confidence_masks=True,
+                    output_category_mask=False,
+                )
+                self._task: Any = tasks.vision.ImageSegmenter.create_from_options(options)
+            except (RuntimeError, ValueError, OSError) as error:
+                raise InputError(f"{file}: not a selfie segmentation model ({str(error)[:120]})", _GET) from error
+            # the graph goes on talking until its first picture is through
+            self(np.zeros((64, 64, 3), np.uint8))
 
     def __call__(self, picture: np.ndarray) -> np.ndarray:
         image = self._mediapipe.Image(self._mediapipe.ImageFormat.SRGB, np.ascontiguousarray(picture))
@@ -51,7 +55,8 @@ class Selfie:
 
     def close(self) -> None:
         """Frees the model; left to the interpreter's end it complains."""
-        self._task.close()
+        with quiet():
+            self._task.close()
 
 
 def _described(model: bytes) -> bytes:

@@ -4,6 +4,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import sys
 from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -12,6 +13,7 @@ from typing import Any, Self
 import numpy as np
 import pytest
 import torch
+from openface_stand_in import stand_in
 from torch import Tensor
 
 from avatar3d import assets, media
@@ -263,6 +265,21 @@ def test_all_avatars_of_a_folder_are_judged_side_by_side(work: Work, tmp_path: P
     heads, productions = table(report).splitlines()[2:4]
     assert heads.split() == ["other"] * 2 + ["me"] * 2
     assert productions.split()[-3:] == ["nearest_frame", "mean_image", "warp"]
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="the stand-in for OpenFace is a script with a #! line")
+@pytest.mark.usefixtures("avatar")
+def test_networks_of_the_users_own_are_heard_where_they_are(work: Work, tmp_path: Path) -> None:
+    assert any("no LSE" in note for note in evaluate(work, EvalSettings(baselines=False))["notes"])
+    weights = tmp_path / "weights"
+    weights.mkdir()
+    stand_in(weights / "FeatureExtraction")
+    report = evaluate(work, EvalSettings(baselines=False, weights=weights))
+    name = next(iter(report["heads"]))
+    assert set(report["networks"]) == {"real", f"{name}/self_tracked", f"{name}/self_landmarks", f"{name}/self_audio"}
+    assert report["networks"][f"{name}/self_audio"]["aue_lower"] == 12
+    assert report["networks"][f"{name}/self_audio"]["fid"] is None
+    assert "aue_upper" in table(report)
 
 
 def test_avatars_are_found_by_age_and_told_apart_by_name(work: Work) -> None:

@@ -69,6 +69,9 @@ class Eval(Verb):
     motion: Literal["photometric", "landmarks"] = "photometric"
     """How the unseen frames' motion is measured: by landmarks alone, or refined until the drawn head, which learns
     nothing from it, lies on the picture; then the landmarks' figures are shown beside."""
+    weights: Annotated[Path | None, arg(metavar="DIR")] = None
+    """A folder with networks of yours, for more figures: syncnet_v2.model (LSE-C, LSE-D), inception.onnx (FID),
+    arcface.onnx (CSIM), OpenFace's program FeatureExtraction (AUE); any of them."""
     seed: int = 0
     """Decides what the voice leaves to chance."""
 
@@ -77,8 +80,9 @@ class Eval(Verb):
         from avatar3d.store import Work
 
         settings = evaluate.EvalSettings(
-            self.avatar, self.frames, baselines=not self.no_baselines, motion=self.motion, seed=self.seed
-        )
+            self.avatar, self.frames, baselines=not self.no_baselines, motion=self.motion, seed=self.seed,
+            weights=self.weights,
+        )  # fmt: skip
         figures = evaluate.evaluate(Work(self.work), settings, out.watch)
         out.say(evaluate.table(figures))
         out.say(f"look at {self.work / evaluate.PAGE}")
