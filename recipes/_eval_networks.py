@@ -11,8 +11,8 @@ from pathlib import Path
 import numpy as np
 
 from avatar3d.metrics.networks import NetworkFigures, Witness
+from avatar3d.recipes._eval_film import heard
 from avatar3d.recipes._judging import HeldOut, Spectator
-from avatar3d.records import Sound
 
 NO_NETWORKS = "no LSE, FID, CSIM, AUE: they need networks that nobody may pass on (eval --help says which)"
 _DIGITS = 4
@@ -24,9 +24,7 @@ def witness_of(folder: Path | None, unseen: HeldOut) -> Iterator[Witness | None]
     if folder is None:
         yield None
         return
-    sound, fps = unseen.capture.sound, unseen.capture.fps
-    late = None if sound is None else Sound(sound.samples[round(unseen.start / fps * sound.rate) :], sound.rate)
-    with Witness(folder, unseen.judge.points, late) as witness:
+    with Witness(folder, unseen.judge.points, heard(unseen)) as witness:
         yield witness
 
 

@@ -14,7 +14,7 @@ from avatar3d import assets
 from avatar3d.data_prep.landmarks import Face, Landmarker, gathered
 from avatar3d.metrics import Figures, Judge, Look, shots_of
 from avatar3d.metrics.baselines import mean_image, nearest_frame, warp
-from avatar3d.perceptual import Lpips
+from avatar3d.recipes._lpips import lpips_at_hand
 from avatar3d.records import Capture, Landmarks, Progress, Track, Watch, held_out_start
 from avatar3d.store import Work, load_capture, load_track
 
@@ -59,12 +59,10 @@ class Verdict:
 def held_out(work: Work) -> tuple[HeldOut, list[str]]:
     """The last 1/11 of a prepared capture, and notes on what cannot be measured."""
     capture, track = load_capture(work), load_track(work)
-    frames, notes, lpips = len(capture.frames), [], None
+    frames, notes, lpips = len(capture.frames), [], lpips_at_hand()
     start = held_out_start(frames)
-    if assets.state(assets.LPIPS_ALEX)["where"] == "absent":
+    if lpips is None:
         notes.append(f"no LPIPS: its weights are not on this machine (avatar3d assets {assets.LPIPS_ALEX})")
-    else:
-        lpips = Lpips.load(assets.find(assets.LPIPS_ALEX))
     seen = _rows(track.landmarks, start, frames)
     if not seen.found.any():
         notes.append("no face in the held-out frames: only figures of the whole picture")

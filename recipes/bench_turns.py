@@ -19,8 +19,8 @@ from avatar3d.fit import Budget, fit
 from avatar3d.geometry import matrix_from_quat
 from avatar3d.metrics import Judge, Look
 from avatar3d.metrics.baselines import warp
-from avatar3d.perceptual import Lpips
 from avatar3d.player import Player
+from avatar3d.recipes._lpips import lpips_at_hand
 from avatar3d.recipes._text import shown, table
 from avatar3d.recipes.train import STANDARD, perceptual_term, trainable
 from avatar3d.records import Capture, Landmarks, Progress, Track, Watch, unwatched
@@ -126,10 +126,8 @@ def _judged(
     head: Head, capture: Capture, track: Track, near: np.ndarray, far: np.ndarray
 ) -> dict[str, dict[str, float | None]]:
     player = Player(head, choose("avatar3d.render", "native")())
-    absent = assets.state(assets.LPIPS_ALEX)["where"] == "absent"
-    lpips = None if absent else Lpips.load(assets.find(assets.LPIPS_ALEX))
     seen = _of(track.landmarks, far)
-    judge = Judge(capture.frames[far], seen, np.zeros(len(far), int), lpips)
+    judge = Judge(capture.frames[far], seen, np.zeros(len(far), int), lpips_at_hand())
     known = np.isin(np.arange(len(track.landmarks.found)), near)
     codes = head.encode(track.motion, capture.cuts)[torch.from_numpy(far)]
     made = {

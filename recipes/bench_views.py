@@ -21,8 +21,8 @@ from avatar3d.geometry import apply_pose, matrix_from_pose, project, quat_from_r
 from avatar3d.metrics import Judge
 from avatar3d.metrics.orbit import seen_from
 from avatar3d.metrics.regions import find_regions
-from avatar3d.perceptual import Lpips
 from avatar3d.player import Player
+from avatar3d.recipes._lpips import lpips_at_hand
 from avatar3d.recipes._sheets import contact_sheet
 from avatar3d.recipes._text import shown, table
 from avatar3d.recipes.prepare import prepare
@@ -95,9 +95,7 @@ def judged_around(head: Head, track: Track, filmed: Film) -> tuple[list[dict[str
     length, a depth and an idea of where landmarks lie of its own. So each of the head's cameras stands where the drawn
     face lies best on the person's, by their pictures; the room is the film's own in both.
     """
-    player, lpips = Player(head, Native()), None
-    if assets.state(assets.LPIPS_ALEX)["where"] != "absent":
-        lpips = Lpips.load(assets.find(assets.LPIPS_ALEX))
+    player, lpips = Player(head, Native()), lpips_at_hand()
     codes = head.encode(track.motion)
     frames = _ahead(filmed, track.fitted_frames)
     rows, strips = [], []

@@ -18,9 +18,10 @@ from avatar3d.contracts import Head, HeadLearner, Perceptual, Tools, TrainableHe
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.fit import Budget, Stage, StepReport, fit
-from avatar3d.perceptual import Lpips, gradient_loss
+from avatar3d.perceptual import gradient_loss
 from avatar3d.preview import Preview
 from avatar3d.recipes._device import device_named
+from avatar3d.recipes._lpips import lpips_at_hand
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.refine import refine
 from avatar3d.store import (
@@ -204,20 +205,24 @@ def load_head(work: Work, head: str = STANDARD) -> Head:
     return restored
 
 
-def as_trained(work: Work, head: str, track: Track) -> tuple[Track, tuple[int, ...]]:
-    """The track with the motion that a finished head was trained on, and the frames where that motion jumps.
+def measured_anew(work: Work, head: str) -> Motion | None:
+    """The motion that a finished head measured while it was trained, if it did.
 
-    A head that had its motion measured anew moves by the new numbers: a voice for it is learned from them too.
+    Such a head moves by the new numbers: a voice for it is learned from them too.
     """
-    motion = load_motion_made_from(work.motion(head), work.key(head))
+    return load_motion_made_from(work.motion(head), work.key(head))
+
+
+def as_trained(work: Work, head: str, track: Track) -> tuple[Track, tuple[int, ...]]:
+    """The track with the motion that a finished head was trained on, and the frames where that motion jumps."""
+    motion = measured_anew(work, head)
     return (track, ()) if motion is None else (replace(track, motion=motion), (track.fitted_frames,))
 
 
 def perceptual_term(device: str = "cpu") -> tuple[Perceptual, str]:
     """LPIPS where its weights are on this machine, which are never fetched for training; and the term's name."""
-    if assets.state(assets.LPIPS_ALEX)["where"] == "absent":
-        return gradient_loss, "gradients"
-    return Lpips.load(assets.find(assets.LPIPS_ALEX)).to(device), "lpips"
+    lpips = lpips_at_hand()
+    return (gradient_loss, "gradients") if lpips is None else (lpips.to(device), "lpips")
 
 
 def _check(work: Work, track: Track) -> None:

@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import time
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -19,7 +19,7 @@ from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
-from avatar3d.recipes.train import STANDARD, as_trained
+from avatar3d.recipes.train import STANDARD, measured_anew
 from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
@@ -40,7 +40,7 @@ class VoiceSettings:
     steps: int | None = 600  # and here on others
     audio: str = "mel"  # the audio feature
     motion: str = "tcn"  # the motion model
-    head: str = STANDARD  # the kind of head to speak with: see `as_trained`
+    head: str = STANDARD  # the kind of head to speak with: see `measured_anew`
     seed: int = 0
 
 
@@ -56,13 +56,13 @@ def train_voice(
     Raises:
         InputError: the folder is not prepared, or too little of it can be trained on.
     """
-    track, jumps = as_trained(work, settings.head, load_track(work))
-    learned_from = file_hash(work.motion(settings.head)) if jumps else work.key("track")
+    motion = measured_anew(work, settings.head)
+    learned_from = work.key("track") if motion is None else file_hash(work.motion(settings.head))
     chosen = {name: value for name, value in asdict(settings).items() if name != "head"}
     key = key_of("voice", _VERSION, work.key("capture"), learned_from, work.key("sync"), chosen)
     if work.key(RUN) == key and (stored := load_voice(work)) is not None:
         return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
-    capture = load_capture(work)
+    capture, track = load_capture(work), load_track(work)
     sound = capture.sound
     if sound is None or np.abs(sound.samples).max(initial=0.0) < _SILENT:
         why = "the video has no sound" if sound is None else "the video's sound is silent"
@@ -72,6 +72,8 @@ def train_voice(
             f"{work.path}: fewer than {_LEAST_FRAMES} frames with a face to learn a voice from",
             "film for longer, with the face in view",
         )
+    if motion is not None:
+        track = replace(track, motion=motion)
     listen: Listen = choose("avatar3d.audio", settings.audio)()
     with torch_threads(1):
         voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)

@@ -377,8 +377,9 @@ class PictureFit(ABC, Generic[H]):
 
         The head's pose may be another than the frame's; the body then goes with it.
         """
-        gaussians = self._posed(frame, self.poses[frame], self.features[frame] @ self._folded_body_map())
-        if head is not None:
+        if head is None:
+            gaussians = self._posed(frame, self.poses[frame], self.features[frame] @ self._folded_body_map())
+        else:
             gaussians = self.head.assemble(self.offsets(self.codes[frame]), head, head)
         return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
 

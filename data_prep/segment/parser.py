@@ -4,12 +4,12 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image as PillowImage
 
 from avatar3d.errors import InputError
+from avatar3d.onnx import opened
 
 __all__ = ["Parser"]
 
@@ -28,14 +28,7 @@ class Parser:
     def __init__(self, file: Path | None) -> None:
         if file is None or not file.is_file():
             raise InputError(f"{file or 'face parser'}: no such file", _GET)
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError("onnxruntime is not installed", "pip install onnxruntime") from error
-        try:
-            self._session: Any = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own errors share no other base
-            raise InputError(f"{file}: cannot be read as ONNX ({str(error)[:120]})", _GET) from error
+        self._session = opened(file, _GET)
         self._input = self._session.get_inputs()[0].name
         if list(self._session.get_outputs()[0].shape[1:]) != [_CLASSES, _SIDE, _SIDE]:
             raise InputError(f"{file}: gives {self._session.get_outputs()[0].shape}, not [1,19,512,512]", _GET)

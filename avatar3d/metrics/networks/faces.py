@@ -4,13 +4,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from PIL import Image
 
 from avatar3d.errors import InputError
 from avatar3d.face.groups import LEFT_IRIS, RIGHT_IRIS
+from avatar3d.onnx import opened
 
 _FID_PX, _FID_MARGIN = 299, 1.3
 _ARC_PX = 112
@@ -29,14 +29,7 @@ class Onnx:
         Raises:
             InputError: onnxruntime is not installed, or the file is no such network.
         """
-        try:
-            import onnxruntime
-        except ImportError as error:
-            raise InputError("onnxruntime is not installed", "pip install onnxruntime") from error
-        try:
-            self._session: Any = onnxruntime.InferenceSession(str(file), providers=["CPUExecutionProvider"])
-        except Exception as error:  # the runtime's own errors share no other base
-            raise InputError(f"{file}: cannot be read as ONNX ({str(error)[:120]})", "export it again") from error
+        self._session = opened(file, "export it again")
         entry = self._session.get_inputs()[0]
         self._name = entry.name
         if list(entry.shape[1:]) != [3, side, side]:
