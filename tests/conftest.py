@@ -15,6 +15,9 @@ from shim_build import shim_library
 from avatar3d.ops import _native
 from avatar3d.records import FaceModel
 
+# for tests that import onnxruntime themselves to see whether it is there: see avatar3d.onnx
+os.environ["ORT_DISABLE_TELEMETRY"] = "1"
+
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """GPU and footage tests skip with the reason where they cannot run."""
