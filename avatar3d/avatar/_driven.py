@@ -10,7 +10,8 @@ A row of `encode` is [psi K, world_from_head 7, world_from_body 7].
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 import numpy as np
@@ -18,7 +19,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import POSE_FEATURES, pose_features, raw_codes
-from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Counts, Scatter, scatter, spacing
+from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Scatter, scatter, spacing
+from avatar3d.contracts import HeadLearner, Tools
 from avatar3d.errors import InputError
 from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
 from avatar3d.ops.rig import rig
@@ -33,8 +35,28 @@ _BACKGROUND_FRAMES = 48
 _OPACITY_START = {HEAD: 0.5, SHELL: -0.5, MOUTH: 0.5, TORSO: 0.5}  # logits
 
 
+@dataclass(frozen=True)
+class Start:
+    """What an untrained head is made from."""
+
+    track: Track
+    triangles: np.ndarray  # [F,3] of the canonical face
+    settings: Any  # the head's own
+    seed: int
+    points: Scatter  # on and about the tracked person
+    rest: Tensor  # the head's mean pose [7]
+
+    @property
+    def expression(self) -> int:
+        """Leading components of the tracker's basis that drive the head."""
+        return len(self.points.tables)
+
+
 class DrivenHead(ABC):
     """A drivable head (contracts.Head); `parts` are its tensors by name."""
+
+    settings_kind: ClassVar[Callable[[], Any]]  # how large it is, and how it is trained: `counts`, `expression`, `fit`
+    fit_kind: ClassVar[Callable[..., Any]]  # the `PictureFit` that trains it
 
     # parts with a row per Gaussian along the first axis
     per_gaussian: ClassVar[tuple[str, ...]] = (
@@ -45,9 +67,48 @@ class DrivenHead(ABC):
         self.parts = dict(parts)
         self.width, self.height = width, height
 
+    @classmethod
+    def from_track(
+        cls, capture: Capture, track: Track, triangles: np.ndarray, settings: Any = None, seed: int = 0
+    ) -> Self:
+        """An untrained head: its shape, and what `own_start` makes of its movement, are the tracker's; it is grey.
+
+        Args:
+            triangles: [F,3] of the canonical face.
+            settings: the head's own frozen dataclass; None: its defaults.
+        """
+        return cls._begun(capture, started(track, triangles, settings or cls.settings_kind(), seed))
+
+    @classmethod
+    def learner(
+        cls, capture: Capture, track: Track, triangles: np.ndarray, tools: Tools, settings: Any = None, seed: int = 0
+    ) -> HeadLearner:
+        """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
+        start = started(track, triangles, settings or cls.settings_kind(), seed)
+        head = cls._begun(capture, start).to(tools.device).taught(start)
+        return cls.fit_kind(head, capture, track, tools, start.settings.fit).painted()
+
+    @classmethod
+    def _begun(cls, capture: Capture, start: Start) -> Self:
+        parts = gaussian_parts(start.points) | driving_parts(capture, start)
+        return cls(parts | cls.own_start(start, parts), start.track.camera.width, start.track.camera.height)
+
+    # what a kind of head says
+
+    @classmethod
+    @abstractmethod
+    def own_start(cls, start: Start, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The parts of an untrained head beside those that every head has, `parts`."""
+
+    def taught(self, start: Start) -> Self:  # noqa: ARG002
+        """The untrained head after what it learns from the track alone, if anything."""
+        return self
+
     @abstractmethod
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,9] (position, rotation vector, colour), or [N,10] or [N,12] with log scales, at codes [K]."""
+
+    # what all have
 
     @property
     def camera(self) -> Camera:
@@ -157,25 +218,18 @@ def body_pose(deviation: Tensor, rest: Tensor) -> Tensor:
     return torch.cat([turned, rest[4:] + deviation[..., 3:]], -1)
 
 
-def starting_points(
-    track: Track, triangles: np.ndarray, counts: Counts, expression: int, seed: int
-) -> tuple[Scatter, Tensor]:
-    """Points on and about a tracked person, and the head's mean pose [7].
-
-    Args:
-        triangles: [F,3] of the canonical face.
-        expression: leading components of the tracker's basis that the points' tables hold.
-    """
+def started(track: Track, triangles: np.ndarray, settings: Any, seed: int) -> Start:
+    """Starting points on and about a tracked person; `settings` of a head say how many and of how rich a movement."""
     rest = mean_pose(track.motion.head[: track.fitted_frames])
     points = scatter(
         track.neutral.astype(np.float64),
-        track.basis[..., :expression].astype(np.float64),
+        track.basis[..., : settings.expression].astype(np.float64),
         triangles,
-        counts,
+        settings.counts,
         lambda points: visible(points, rest, track.camera),
         np.random.default_rng(seed),
     )
-    return points, rest
+    return Start(track, triangles, settings, seed, points, rest)
 
 
 def gaussian_parts(points: Scatter) -> dict[str, Tensor]:
@@ -195,13 +249,9 @@ def gaussian_parts(points: Scatter) -> dict[str, Tensor]:
     }
 
 
-def driving_parts(capture: Capture, track: Track, rest: Tensor, expression: int) -> dict[str, Tensor]:
-    """How motion becomes codes and a body pose, from the statistics of the training frames; and the background.
-
-    Args:
-        rest: the head's mean pose [7].
-        expression: leading components of the tracker's basis that drive the head.
-    """
+def driving_parts(capture: Capture, start: Start) -> dict[str, Tensor]:
+    """How motion becomes codes and a body pose, from the statistics of the training frames; and the background."""
+    track, rest, expression = start.track, start.rest, start.expression
     train = track.motion[: track.fitted_frames]
     codes = raw_codes(train, train.expression[:, :expression], rest)
     offset, scale = codes.mean(0), codes.std(0).clamp_min(1e-3)

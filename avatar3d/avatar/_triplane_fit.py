@@ -12,14 +12,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.avatar._driven import Start
 from avatar3d.avatar._picture_fit import FitSettings, PictureFit
-from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, Scatter
+from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation, Renewal
 from avatar3d.face.groups import LIPS
@@ -29,6 +30,8 @@ from avatar3d.threads import torch_threads
 
 if TYPE_CHECKING:
     from avatar3d.avatar.triplane import TriplaneHead
+
+T = TypeVar("T", bound="TriplaneHead")
 
 _OPENING_WINDOW, _BLINK_WINDOW = (-0.2, 0.2), (-0.15, 0.3)
 _LIPS_MARGIN = 1.2  # of the box about the lips where lids, gaze and brows have no say
@@ -155,10 +158,10 @@ class TriplaneFit(PictureFit["TriplaneHead"]):
             self._measured[-1][name] = self._measured[-1].get(name, 0) + value
 
 
-def taught(head: TriplaneHead, track: Track, points: Scatter, steps: int, seed: int) -> TriplaneHead:
-    """The head after `steps` in which its fields learned to move `points`, its Gaussians, as the tracker does."""
-    codes = head.encode(track.motion)[: track.fitted_frames, : head.codes]
-    tables = torch.from_numpy(points.tables).to(codes.device)
+def taught(head: T, start: Start, steps: int) -> T:
+    """The head after `steps` in which its fields learned to move its Gaussians as the tracker does."""
+    codes = head.encode(start.track.motion)[: start.track.fitted_frames, : head.codes]
+    tables = torch.from_numpy(start.points.tables).to(codes.device)
     learned = {name: part.clone().requires_grad_() for name, part in head.parts.items() if "/" in name}
     pupil = type(head)(head.parts | learned, head.width, head.height)
     groups = [
@@ -167,7 +170,7 @@ def taught(head: TriplaneHead, track: Track, points: Scatter, steps: int, seed: 
     ]
     optimiser = torch.optim.Adam(groups)
     decay = torch.optim.lr_scheduler.ExponentialLR(optimiser, _TAUGHT_DECAY ** (1 / max(steps, 1)))
-    generator = torch.Generator().manual_seed(seed)
+    generator = torch.Generator().manual_seed(start.seed)
     with torch_threads(1):
         for _ in range(steps):
             chosen = torch.randint(len(codes), (_TAUGHT_CODES,), generator=generator)

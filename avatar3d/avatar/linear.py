@@ -7,21 +7,20 @@ c_i + sum_k psi_k dc_ki (as in RGBAvatar, Li et al., CVPR 2025, but with the cod
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import ClassVar, Self
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import CARRIED, DrivenHead, driving_parts, gaussian_parts, starting_points
+from avatar3d.avatar._driven import CARRIED, DrivenHead, Start
 from avatar3d.avatar._linear_fit import LinearFit
 from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import Counts
-from avatar3d.contracts import Tools
 from avatar3d.ops.blend import blend
-from avatar3d.records import AtRest, Capture, Stage, Track
+from avatar3d.records import AtRest, Stage
 
 __all__ = ["LinearHead"]
 
@@ -40,6 +39,8 @@ class LinearSettings:
 class LinearHead(DrivenHead):
     """A drivable head (contracts.Head); beside what every head has, `parts` holds tables [K,N,9]."""
 
+    settings_kind: ClassVar = LinearSettings
+    fit_kind: ClassVar = LinearFit
     # tables move once sizes and opacities are roughly right, and detail comes last
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"tables": 0.0}),
@@ -48,41 +49,12 @@ class LinearHead(DrivenHead):
     )
 
     @classmethod
-    def from_track(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        settings: LinearSettings | None = None,
-        seed: int = 0,
-    ) -> Self:
-        """An untrained head: the shape and the motion are the tracker's, the colours grey.
-
-        Args:
-            triangles: [F,3] of the canonical face.
-        """
-        settings = settings or LinearSettings()
-        count = min(settings.expression, track.basis.shape[-1])
-        points, rest = starting_points(track, triangles, settings.counts, count, seed)
-        tables = torch.zeros(count + EXTRA_CODES, len(points), CARRIED)
-        tables[:count, :, :3] = torch.from_numpy(points.tables)
-        parts = gaussian_parts(points) | {"tables": tables} | driving_parts(capture, track, rest, count)
-        return cls(parts, track.camera.width, track.camera.height)
-
-    @classmethod
-    def learner(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        tools: Tools,
-        settings: LinearSettings | None = None,
-        seed: int = 0,
-    ) -> LinearFit:
-        """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
-        settings = settings or LinearSettings()
-        head = cls.from_track(capture, track, triangles, settings, seed).to(tools.device)
-        return LinearFit(head, capture, track, tools, settings.fit).painted()
+    def own_start(cls, start: Start, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG003
+        """Tables that move the face as the tracker's basis does."""
+        points = start.points
+        tables = torch.zeros(start.expression + EXTRA_CODES, len(points), CARRIED)
+        tables[: start.expression, :, :3] = torch.from_numpy(points.tables)
+        return {"tables": tables}
 
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,9] at codes [K]."""

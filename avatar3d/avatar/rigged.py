@@ -10,25 +10,25 @@ does not lie on the face follows its nearest triangle the less the further away 
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import ClassVar, Self
+from typing import ClassVar
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import DrivenHead, driving_parts, gaussian_parts, starting_points
+from avatar3d.avatar._driven import DrivenHead, Start
 from avatar3d.avatar._mesh import carried
 from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._rigged_fit import RiggedFit
 from avatar3d.avatar._scatter import MOUTH, TORSO, Counts, Scatter
-from avatar3d.contracts import Tools
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from avatar3d.face.nearest import nearest_triangles
 from avatar3d.face.rig import triangles_within
 from avatar3d.ops.blend import blend
-from avatar3d.records import Capture, Stage, Track
+from avatar3d.records import Stage, Track
 
 __all__ = ["RiggedHead"]
 
@@ -53,6 +53,8 @@ class RiggedHead(DrivenHead):
     and how much of the triangle's movement it follows, 0..1.
     """
 
+    settings_kind: ClassVar = RiggedSettings
+    fit_kind: ClassVar = RiggedFit
     per_gaussian: ClassVar = (*DrivenHead.per_gaussian, "triangle", "follow")
     # the mesh moves beyond the tracker's basis once colours are roughly right, and detail comes last
     stages: ClassVar = (
@@ -62,40 +64,10 @@ class RiggedHead(DrivenHead):
     )
 
     @classmethod
-    def from_track(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        settings: RiggedSettings | None = None,
-        seed: int = 0,
-    ) -> Self:
-        """An untrained head: the mesh and its movement are the tracker's, the colours grey.
-
-        Args:
-            triangles: [F,3] of the canonical face.
-        """
-        settings = settings or RiggedSettings()
-        count = min(settings.expression, track.basis.shape[-1])
-        points, rest = starting_points(track, triangles, settings.counts, count, seed)
-        parts = gaussian_parts(points) | driving_parts(capture, track, rest, count)
-        parts |= _mesh(track, triangles, points, parts["code_scale"][count + 2 : count + 4])
-        return cls(parts, track.camera.width, track.camera.height)
-
-    @classmethod
-    def learner(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        tools: Tools,
-        settings: RiggedSettings | None = None,
-        seed: int = 0,
-    ) -> RiggedFit:
-        """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
-        settings = settings or RiggedSettings()
-        head = cls.from_track(capture, track, triangles, settings, seed).to(tools.device)
-        return RiggedFit(head, capture, track, tools, settings.fit).painted()
+    def own_start(cls, start: Start, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """The tracker's mesh and its movement, with the Gaussians bound to it."""
+        count = start.expression
+        return _mesh(start.track, start.triangles, start.points, parts["code_scale"][count + 2 : count + 4])
 
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,10] at codes [K]: position, rotation vector, no colour, log scale."""

@@ -23,13 +23,12 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import DrivenHead, driving_parts, gaussian_parts, starting_points
-from avatar3d.avatar._scatter import MOUTH, SHELL, Counts, Scatter
+from avatar3d.avatar._driven import DrivenHead, Start
+from avatar3d.avatar._scatter import MOUTH, SHELL, Counts
 from avatar3d.avatar._triplane_field import Branch
 from avatar3d.avatar._triplane_fit import TriplaneFit, TriplaneFitSettings, taught
-from avatar3d.contracts import Tools
 from avatar3d.face.groups import LEFT_BROW, RIGHT_BROW
-from avatar3d.records import Capture, Stage, Track
+from avatar3d.records import Stage, Track
 
 __all__ = ["TriplaneHead"]
 
@@ -58,6 +57,8 @@ class TriplaneHead(DrivenHead):
     `_triplane_field.Branch.start`) and brow_map [E,B]. Parts must not change once `deform` has been called.
     """
 
+    settings_kind: ClassVar = TriplaneSettings
+    fit_kind: ClassVar = TriplaneFit
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"planes": 0.0, "networks": 0.0}, {"hair_every": _HAIR_EVERY}),
         Stage("shape", 0.4, _SHAPE, own={"hair_every": _HAIR_EVERY}),
@@ -66,55 +67,22 @@ class TriplaneHead(DrivenHead):
 
     def __init__(self, parts: Mapping[str, Tensor], width: int, height: int) -> None:
         super().__init__(parts, width, height)
-        lower, brows = self.parts["brow_map"].shape
-        face, mouth = (tuple(self.parts[name].tolist()) for name in ("face_cells", "mouth_cells"))
-        self.branches = {
-            "face": Branch(face, lower, _LIDS_GAZE + brows, 64, 9),
-            "mouth": Branch(mouth, lower, 0, 32, 3),
-        }
+        self.branches = _branches(self.parts)
         self._looked: dict[str, tuple[Tensor, Tensor]] = {}
 
     @classmethod
-    def from_track(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        settings: TriplaneSettings | None = None,
-        seed: int = 0,
-    ) -> tuple[Self, Scatter]:
-        """An untrained head, grey and still, and where its points come from: see `Scatter.tables`.
+    def own_start(cls, start: Start, parts: Mapping[str, Tensor]) -> dict[str, Tensor]:  # noqa: ARG003
+        """Fields that move nothing."""
+        settings, generator = start.settings, torch.Generator().manual_seed(start.seed)
+        own = {name: torch.tensor(getattr(settings, name)) for name in ("face_cells", "mouth_cells")}
+        own["brow_map"] = _brow_map(start.track, start.expression)
+        for name, branch in _branches(own).items():
+            own |= {f"{name}/{key}": tensor for key, tensor in branch.start(generator).items()}
+        return own
 
-        Args:
-            triangles: [F,3] of the canonical face.
-        """
-        settings = settings or TriplaneSettings()
-        count = min(settings.expression, track.basis.shape[-1])
-        points, rest = starting_points(track, triangles, settings.counts, count, seed)
-        parts = gaussian_parts(points) | driving_parts(capture, track, rest, count)
-        parts["brow_map"] = _brow_map(track, count)
-        parts |= {"face_cells": torch.tensor(settings.face_cells), "mouth_cells": torch.tensor(settings.mouth_cells)}
-        head = cls(parts, track.camera.width, track.camera.height)
-        generator = torch.Generator().manual_seed(seed)
-        for name, branch in head.branches.items():
-            head.parts |= {f"{name}/{key}": tensor for key, tensor in branch.start(generator).items()}
-        return head, points
-
-    @classmethod
-    def learner(
-        cls,
-        capture: Capture,
-        track: Track,
-        triangles: np.ndarray,
-        tools: Tools,
-        settings: TriplaneSettings | None = None,
-        seed: int = 0,
-    ) -> TriplaneFit:
-        """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
-        settings = settings or TriplaneSettings()
-        head, points = cls.from_track(capture, track, triangles, settings, seed)
-        head = taught(head.to(tools.device), track, points, settings.taught_steps, seed)
-        return TriplaneFit(head, capture, track, tools, settings.fit).painted()
+    def taught(self, start: Start) -> Self:
+        """Fields that move the points as the tracker does."""
+        return taught(self, start, start.settings.taught_steps)
 
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,12] at codes [K]."""
@@ -160,6 +128,13 @@ class TriplaneHead(DrivenHead):
     def _weights(self, branch: str) -> dict[str, Tensor]:
         """The parts of a field, by their names in it."""
         return {key: self.parts[f"{branch}/{key}"] for key in ("planes", *self.branches[branch].networks)}
+
+
+def _branches(parts: Mapping[str, Tensor]) -> dict[str, Branch]:
+    """The shapes of both fields, by name."""
+    lower, brows = parts["brow_map"].shape
+    face, mouth = (tuple(parts[name].tolist()) for name in ("face_cells", "mouth_cells"))
+    return {"face": Branch(face, lower, _LIDS_GAZE + brows, 64, 9), "mouth": Branch(mouth, lower, 0, 32, 3)}
 
 
 def _brow_map(track: Track, expression: int) -> Tensor:

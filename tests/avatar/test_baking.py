@@ -9,7 +9,7 @@ from made_up import COUNTS, MadeUp
 from torch import Tensor
 
 from avatar3d.avatar._baking import baked, bases, displacements_mm, sampled_codes
-from avatar3d.avatar._triplane_fit import taught
+from avatar3d.avatar._driven import started
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.avatar.triplane import TriplaneHead, TriplaneSettings
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec
@@ -33,8 +33,8 @@ def test_a_linear_head_bakes_to_itself(made_up: MadeUp) -> None:
 
 def test_a_field_bakes_to_tables_on_the_same_codes(made_up: MadeUp) -> None:
     settings = TriplaneSettings(COUNTS, expression=2, taught_steps=40)
-    still, points = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, settings)
-    head = taught(still, made_up.track, points, settings.taught_steps, 0)
+    still = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, settings)
+    head = still.taught(started(made_up.track, made_up.triangles, settings, 0))
     seen, unseen = _codes(head, made_up)
     tables = baked(head, sampled_codes(seen))
     moved = torch.stack([100 * head.deform(code)[:, :3].norm(dim=1) for code in unseen])

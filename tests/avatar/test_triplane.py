@@ -9,8 +9,9 @@ import pytest
 import torch
 from made_up import COUNTS, MadeUp
 
+from avatar3d.avatar._driven import started
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO
-from avatar3d.avatar._triplane_fit import TriplaneFit, taught
+from avatar3d.avatar._triplane_fit import TriplaneFit
 from avatar3d.avatar.triplane import TriplaneHead, TriplaneSettings
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation
@@ -30,12 +31,12 @@ def _task(made_up: MadeUp) -> TriplaneFit:
 @pytest.fixture(scope="module")
 def head(made_up: MadeUp) -> TriplaneHead:
     """Taught the tracker's motion."""
-    still, points = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
-    return taught(still, made_up.track, points, SETTINGS.taught_steps, 0)
+    still = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
+    return still.taught(started(made_up.track, made_up.triangles, SETTINGS, 0))
 
 
 def test_taught_it_repeats_the_trackers_motion(head: TriplaneHead, made_up: MadeUp) -> None:
-    _, points = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
+    points = started(made_up.track, made_up.triangles, SETTINGS, 0).points
     codes = head.encode(made_up.track.motion)[made_up.track.fitted_frames :, : head.codes]
     wanted = torch.einsum("te,enc->tnc", codes[:, :2], torch.from_numpy(points.tables))
     found = torch.stack([head.deform(code)[:, :3] for code in codes])

@@ -25,7 +25,7 @@ def made_up(face_task: Path) -> MadeUp:
 def folder(made_up: MadeUp, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """An avatar whose field moves it, if without sense."""
     settings = TriplaneSettings(COUNTS, expression=2)
-    head, _ = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, settings)
+    head = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, settings)
     for name in ("face/planes", "mouth/planes"):
         head.parts[name] = torch.randn(head.parts[name].shape, generator=torch.Generator().manual_seed(0))
     path = tmp_path_factory.mktemp("baking") / "me.avatar"
