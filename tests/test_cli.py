@@ -5,8 +5,11 @@ from __future__ import annotations
 
 import errno
 import json
+import signal
 import subprocess
 import sys
+import time
+import weakref
 from dataclasses import Field, fields
 from pathlib import Path
 from typing import Any
@@ -131,6 +134,35 @@ def test_a_full_or_locked_disk_is_the_users_to_mend(
 def test_interrupted_says_how_to_go_on(capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(VERBS, "info", failing(KeyboardInterrupt()))
     assert answer(capsys, "info") == (130, "", "avatar3d: interrupted; the same command continues\n")
+
+
+def test_an_interruption_that_python_drops_comes_again(
+    capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C in a weak reference's callback, as after a long call that let a tensor go."""
+    monkeypatch.setattr("avatar3d.cli.run.run", dropping)
+    before = sys.unraisablehook, signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        assert cli.main([]) == 130
+    finally:
+        signal.signal(signal.SIGINT, before[1])
+    assert capsys.readouterr().err == "avatar3d: interrupted; the same command continues\n"
+    assert sys.unraisablehook is before[0]
+
+
+def dropping(words: list[str]) -> int:
+    def interrupt(_: object) -> None:
+        raise KeyboardInterrupt
+
+    class Tensor:
+        pass
+
+    tensor = Tensor()
+    watched = weakref.ref(tensor, interrupt)
+    del tensor
+    assert watched() is None
+    time.sleep(5)
+    return len(words)
 
 
 def test_our_own_fault_asks_for_a_report_and_shows_its_traceback_on_demand(

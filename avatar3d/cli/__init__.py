@@ -9,26 +9,31 @@ Exit codes: 0 done, 1 a fault of this program, 2 input the user can mend (one li
 
 from __future__ import annotations
 
+import _thread
+import contextlib
 import errno
 import os
 import sys
-from collections.abc import Sequence
+import threading
+from collections.abc import Iterator, Sequence
 
 from avatar3d.errors import InputError
 
 __all__ = ["main"]
 
+_AGAIN_S = 0.05
 _USERS_DISK = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command line (default: this process's) and returns the exit code."""
     try:
-        from avatar3d.cli.run import run
+        with _interrupts_heard():
+            from avatar3d.cli.run import run
 
-        code = run(list(sys.argv[1:] if arguments is None else arguments))
-        sys.stdout.flush()
-        return code
+            code = run(list(sys.argv[1:] if arguments is None else arguments))
+            sys.stdout.flush()
+            return code
     except KeyboardInterrupt as stop:
         return _leave(130, f"avatar3d: interrupted; {str(stop) or 'the same command continues'}")
     except BrokenPipeError:
@@ -40,6 +45,28 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         mine = _users_own(error)
         return _leave(2, f"avatar3d: error: {mine}") if mine else _leave(1, _our_fault(error))
+
+
+@contextlib.contextmanager
+def _interrupts_heard() -> Iterator[None]:
+    """Raises a Ctrl-C again that met a destructor or a weak reference's callback, where Python drops exceptions.
+
+    That is no rare chance: a signal waits for the end of a long call into torch, and what runs first then is often the
+    callback of a tensor that this call let go.
+    """
+    before = sys.unraisablehook
+
+    def hook(dropped: sys.UnraisableHookArgs) -> None:
+        if dropped.exc_type is KeyboardInterrupt:
+            threading.Timer(_AGAIN_S, _thread.interrupt_main).start()  # not at once: it would be dropped here too
+        else:
+            before(dropped)
+
+    sys.unraisablehook = hook
+    try:
+        yield
+    finally:
+        sys.unraisablehook = before
 
 
 def _users_own(error: Exception) -> str | None:
