@@ -29,7 +29,7 @@ def frames_of(corners: Tensor) -> Frames:
     return Frames(corners.mean(1), axes, (length + across.norm(dim=1) / length) / 2)
 
 
-def carried(corners: Tensor, moved: Tensor) -> Tensor:
+def carried(corners: Tensor, rest: Frames, moved: Tensor) -> Tensor:
     """How each triangle carries points from rest to where it has moved.
 
     A point x goes to A x + t: on the triangle as its corners go, so that skin does not tear between neighbours; along
@@ -37,13 +37,14 @@ def carried(corners: Tensor, moved: Tensor) -> Tensor:
 
     Args:
         corners: [F,3,3] at rest; no triangle without area.
+        rest: their frames.
         moved: [F,3,3].
 
     Returns:
         [F,19]: A (row by row), t, a rotation vector r whose half is the tangent of half the angle, so that [1, r / 2]
         is the turn's quaternion but for its length, no change of colour (3), and the logarithm of the growth.
     """
-    rest, now = frames_of(corners), frames_of(moved)
+    now = frames_of(moved)
     A = _spanned(moved, now) @ torch.linalg.inv(_spanned(corners, rest))
     shift = now.origins - (A @ rest.origins[..., None])[..., 0]
     turn = now.axes @ rest.axes.transpose(1, 2)

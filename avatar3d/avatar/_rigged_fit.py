@@ -3,32 +3,43 @@
 
 from __future__ import annotations
 
-from typing import ClassVar
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, ClassVar
 
 from torch import Tensor
 
-from avatar3d.avatar._driven import DrivenHead
-from avatar3d.avatar._mesh import frames_of
+from avatar3d.avatar._mesh import Frames
 from avatar3d.avatar._picture_fit import PictureFit
 from avatar3d.density import Relocation, keep_last
 from avatar3d.records import Gaussians, Stage
+
+if TYPE_CHECKING:
+    from avatar3d.avatar.rigged import RiggedHead
 
 # in sizes of the triangle (GaussianAvatars): how far from its centre, and how large, a Gaussian may be for nothing
 _NEAR, _SMALL = 1.0, 0.6
 
 
-class RiggedFit(PictureFit[DrivenHead]):
+class RiggedFit(PictureFit["RiggedHead"]):
     """For heads whose parts hold a mesh, see `rigged.RiggedHead`."""
 
     rates: ClassVar = {**PictureFit.rates, "vertex_tables": 1e-4}
+    head: RiggedHead
+    _rest: Frames | None = None  # of the triangles, within a step
+
+    def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
+        self._rest = self.head.rest()
+        try:
+            return super().losses(stage, progress, step, seeds)
+        finally:
+            self._rest = None
 
     def offsets(self, codes: Tensor) -> Tensor:
-        return self.head.deform(codes)
+        return self.head.deform(codes) if self._rest is None else self.head.deformed(codes, self._rest)
 
     def own_terms(self, stage: Stage, gaussians: Gaussians) -> dict[str, Tensor]:  # noqa: ARG002
         """strayed: how far the Gaussians of the skin have gone from their triangles; swollen: how large they are."""
-        parts = self.head.parts
-        rest = frames_of(parts["vertices"][parts["faces"]])
+        parts, rest = self.head.parts, self._rest or self.head.rest()
         triangle, follow = parts["triangle"], parts["follow"]
         size = rest.sizes[triangle]
         away = (parts["means"] - rest.origins[triangle]).norm(dim=1) / size

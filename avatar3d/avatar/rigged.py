@@ -20,7 +20,7 @@ from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
 from avatar3d.avatar._driven import DrivenHead, Start
-from avatar3d.avatar._mesh import carried
+from avatar3d.avatar._mesh import Frames, carried, frames_of
 from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._rigged_fit import RiggedFit
 from avatar3d.avatar._scatter import MOUTH, TORSO, Counts, Scatter
@@ -71,14 +71,22 @@ class RiggedHead(DrivenHead):
 
     def deform(self, codes: Tensor) -> Tensor:
         """Offsets [N,10] at codes [K]: position, rotation vector, no colour, log scale."""
+        return self.deformed(codes, self.rest())
+
+    def rest(self) -> Frames:
+        """The triangles' frames before any code."""
+        return frames_of(self.parts["vertices"][self.parts["faces"]])
+
+    def deformed(self, codes: Tensor, rest: Frames) -> Tensor:
+        """As `deform`, where the frames at rest are known."""
         parts = self.parts
         moved = parts["vertices"] + blend(codes, parts["vertex_tables"])
-        by_triangle = carried(parts["vertices"][parts["faces"]], moved[parts["faces"]])
+        by_triangle = carried(parts["vertices"][parts["faces"]], rest, moved[parts["faces"]])
         # by index_select, whose gradient is added up in one order
-        A, shift, rest = by_triangle.index_select(0, parts["triangle"]).split([9, 3, 7], 1)
+        A, shift, others = by_triangle.index_select(0, parts["triangle"]).split([9, 3, 7], 1)
         means = parts["means"]
         there = torch.baddbmm(shift[..., None], A.unflatten(1, (3, 3)), means[..., None])[..., 0]
-        return parts["follow"][:, None] * torch.cat([there - means, rest], 1)
+        return parts["follow"][:, None] * torch.cat([there - means, others], 1)
 
 
 def _mesh(track: Track, triangles: np.ndarray, points: Scatter, gaze_scale: Tensor) -> dict[str, Tensor]:

@@ -43,7 +43,7 @@ def test_what_is_bound_goes_along_with_a_turn_a_shift_and_a_growth() -> None:
     corners, points = _corners(), torch.randn(20, 5, 3, generator=G, dtype=torch.float64)
     R = matrix_from_quat(quat_from_rotvec(torch.tensor([0.3, -0.8, 0.5], dtype=torch.float64)))
     shift = torch.tensor([0.1, 2.0, -0.7], dtype=torch.float64)
-    carries = carried(corners, 1.3 * corners @ R.T + shift)
+    carries = carried(corners, frames_of(corners), 1.3 * corners @ R.T + shift)
     assert torch.allclose(_moved(carries, points), 1.3 * points @ R.T + shift)
     assert torch.allclose(_matrix(carries), R.expand(20, 3, 3))
     assert torch.allclose(carries[:, 18].exp(), torch.full((20,), 1.3, dtype=torch.float64))
@@ -52,7 +52,7 @@ def test_what_is_bound_goes_along_with_a_turn_a_shift_and_a_growth() -> None:
 def test_points_on_a_triangle_keep_their_place_however_it_is_bent() -> None:
     corners, bent = _corners(), _corners()
     shares = torch.tensor([[1.0, 0, 0], [0, 1, 0], [0.2, 0.3, 0.5]], dtype=torch.float64)
-    assert torch.allclose(_moved(carried(corners, bent), shares @ corners), shares @ bent)
+    assert torch.allclose(_moved(carried(corners, frames_of(corners), bent), shares @ corners), shares @ bent)
 
 
 def test_neighbours_carry_their_common_edge_to_one_place() -> None:
@@ -60,21 +60,21 @@ def test_neighbours_carry_their_common_edge_to_one_place() -> None:
     bent = vertices + 0.3 * torch.randn(4, 3, generator=G, dtype=torch.float64)
     faces = torch.tensor([[0, 1, 2], [2, 1, 3]])
     edge = (vertices[1] + vertices[2])[None, None] / 2
-    both = _moved(carried(vertices[faces], bent[faces]), edge.expand(2, 1, 3))
+    both = _moved(carried(vertices[faces], frames_of(vertices[faces]), bent[faces]), edge.expand(2, 1, 3))
     assert torch.allclose(both[0], both[1])
 
 
 def test_gradients_are_those_of_finite_differences() -> None:
     corners = _corners(3)
     moved = (corners + 0.2 * _corners(3)).requires_grad_()
-    assert torch.autograd.gradcheck(lambda m: carried(corners, m), (moved,))
+    assert torch.autograd.gradcheck(lambda m: carried(corners, frames_of(corners), m), (moved,))
 
 
 @pytest.mark.parametrize("spoilt", [torch.zeros(3, 3), torch.tensor([[0.0, 0, 0], [1, 0, 0], [2, 0, 0]])])
 def test_a_triangle_that_closes_gives_no_nan(spoilt: Tensor) -> None:
     """As an eye does."""
     moved = spoilt[None].clone().requires_grad_()
-    carries = carried(torch.eye(3)[None], moved)
+    carries = carried(torch.eye(3)[None], frames_of(torch.eye(3)[None]), moved)
     carries.sum().backward()
     assert moved.grad is not None
     assert torch.isfinite(carries).all() and torch.isfinite(moved.grad).all()
