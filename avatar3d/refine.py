@@ -22,7 +22,7 @@ import torch
 from torch import Tensor
 
 from avatar3d._steady import POSE, Quadratic
-from avatar3d.avatar._frames import Frames
+from avatar3d.avatar._frames import Frames, usable_frames
 from avatar3d.contracts import Bodied, Draw, Head
 from avatar3d.geometry import normalise, quat_from_rotvec, quat_multiply, rotvec_from_quat
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
@@ -130,11 +130,6 @@ def _step(problem: Quadratic, motion: Motion, runs: Sequence[slice], strength: f
     step = head.steady(_path(motion.head, runs), runs, strength)
     pulled = replace(body, slope=body.slope + step @ problem.curvature[:-POSE, -POSE:])
     return np.concatenate([step, pulled.steady(_path(motion.body, runs), runs, strength)], 1)
-
-
-def usable_frames(track: Track) -> np.ndarray:
-    """[T] bool: frames whose landmarks are known and trusted."""
-    return (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
 
 
 def _tell(watch: Watch, number: int, passes: int, share: float) -> None:

@@ -3,11 +3,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator
+from collections.abc import Generator, Iterator, Mapping
 from contextlib import closing, contextmanager
 from dataclasses import asdict, dataclass
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -79,8 +80,8 @@ def capture(
     _check_length(video, info.seconds, settings)
     source_hash = file_hash(video)
     key = key_of("capture", _VERSION, source_hash, asdict(settings))
-    if work.key("capture") == key and all(path.is_file() for path in (work.frames, work.landmarks, work.capture_json)):
-        return load_capture(work), load_landmarks(work)
+    if (finished := made_by(work, key)) is not None:
+        return finished
 
     looked = scan(video, info, model, settings.max_seconds, watch)
     _check_length(video, looked.seconds, settings)
@@ -103,16 +104,38 @@ def capture(
         work.finish("frames", frames_key)
         frames = np.load(work.frames, mmap_mode="r")
         landmarks = detect(frames, model, watch)
-        cuts = find_cuts(changes, landmarks.points)
+        made = Capture(frames, sound, FPS, find_cuts(changes, landmarks.points), source_hash)
         about = {
             "source": {"name": video.name, **asdict(info)},
             "crop": asdict(crop),
             "other_faces": rival_share(looked.seen),
-            "warnings": warnings + capture_warnings(count, sound, landmarks),
-            "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
+            "warnings": warnings,
         }
-        save_capture(work, Capture(frames, sound, FPS, cuts, source_hash), landmarks, about)
-        work.finish("capture", key)
+        return kept(work, key, made, landmarks, about)
+
+
+def made_by(work: Work, key: str) -> tuple[Capture, Landmarks] | None:
+    """What an earlier call with the same key finished."""
+    files = (work.frames, work.landmarks, work.capture_json)
+    if work.key("capture") != key or not all(path.is_file() for path in files):
+        return None
+    return load_capture(work), load_landmarks(work)
+
+
+def kept(
+    work: Work, key: str, made: Capture, landmarks: Landmarks, about: Mapping[str, Any]
+) -> tuple[Capture, Landmarks]:
+    """A capture whose frames are written, with the rest of it kept beside them and noted as finished.
+
+    Args:
+        about: what else capture.json tells; "warnings" get those of any capture, and "bad_frames" are added.
+    """
+    told = {
+        "warnings": [*about["warnings"], *_warnings_of(made, landmarks)],
+        "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
+    }
+    save_capture(work, made, landmarks, {**about, **told})
+    work.finish("capture", key)
     return load_capture(work), landmarks
 
 
@@ -182,9 +205,9 @@ def _warn_of_shrinking(crop: Crop, full: Crop, count: int) -> list[str]:
     ]
 
 
-def capture_warnings(count: int, sound: Sound | None, landmarks: Landmarks) -> list[str]:
-    """What a user should know of a capture of `count` frames."""
-    warnings = []
+def _warnings_of(made: Capture, landmarks: Landmarks) -> list[str]:
+    """What a user should know of a capture."""
+    count, sound, warnings = len(made.frames), made.sound, []
     if count < (_ADVISED_S - 1) * FPS:
         warnings.append(f"{count / FPS:.1f} s of video; {_ADVISED_S:.0f} s or more give a better avatar")
     if sound is None:

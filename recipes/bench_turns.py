@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -17,7 +17,7 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.fit import Budget, fit
 from avatar3d.geometry import matrix_from_quat
-from avatar3d.metrics import Judge, Look
+from avatar3d.metrics import Judge, mean_looks
 from avatar3d.metrics.baselines import warp
 from avatar3d.player import Player
 from avatar3d.recipes._lpips import lpips_at_hand
@@ -134,19 +134,8 @@ def _judged(
         "made": map(player.frame, codes),
         "warp": warp(capture.frames, track.landmarks.points, known, seen.points),
     }
-    return {name: _means(judge, frames) for name, frames in made.items()}
-
-
-def _means(judge: Judge, frames: Iterator[np.ndarray]) -> dict[str, float | None]:
-    looks: list[Look] = [judge.look(index, next(frames)) for index in range(len(judge))]
-    means = {
-        name: float(np.nanmean([getattr(look, name) for look in looks])) for name in _FIGURES if _known(looks, name)
-    }
-    return {name: means.get(name) for name in _FIGURES}
-
-
-def _known(looks: list[Look], name: str) -> bool:
-    return not all(np.isnan(getattr(look, name)) for look in looks)
+    looks = {name: [judge.look(index, next(frames)) for index in range(len(judge))] for name, frames in made.items()}
+    return {name: mean_looks(seen_of_it, _FIGURES) for name, seen_of_it in looks.items()}
 
 
 def _of(landmarks: Landmarks, rows: np.ndarray) -> Landmarks:

@@ -18,7 +18,7 @@ from avatar3d.face.canonical import load_canonical
 from avatar3d.face.groups import SILHOUETTE
 from avatar3d.face.rig import rig_vertices
 from avatar3d.geometry import apply_pose, matrix_from_pose, project, quat_from_rotvec
-from avatar3d.metrics import Judge
+from avatar3d.metrics import Judge, mean_looks
 from avatar3d.metrics.orbit import seen_from
 from avatar3d.metrics.regions import find_regions
 from avatar3d.player import Player
@@ -112,10 +112,8 @@ def judged_around(head: Head, track: Track, filmed: Film) -> tuple[list[dict[str
             looks.append(Judge(real[None], landmarks, np.zeros(1, int), lpips).look(0, made))
             if frame == frames[0]:
                 strips.append((real, made, f"yaw {yaw:g}, pitch {pitch:g}"))
-        names = ("psnr_head", "psnr_face", "lpips_head")
-        means = {name: float(np.mean([getattr(look, name) for look in looks])) for name in names}
-        known = {name: None if np.isnan(mean) else mean for name, mean in means.items()}
-        rows.append({"yaw_deg": yaw, "pitch_deg": pitch, **known})
+        means = mean_looks(looks, ("psnr_head", "psnr_face", "lpips_head"))
+        rows.append({"yaw_deg": yaw, "pitch_deg": pitch, **means})
     return rows, contact_sheet(strips)
 
 

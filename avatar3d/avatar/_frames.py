@@ -41,7 +41,7 @@ class Frames:
         self.pictures, self.masks = capture.frames, capture.masks
         self.height, self.width = capture.frames.shape[1:3]
         self.points = np.nan_to_num(track.landmarks.points[..., :2])
-        trusted = (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
+        trusted = usable_frames(track)
         numbers = np.arange(len(trusted))
         self.usable = torch.from_numpy(numbers[trusted & (numbers < track.fitted_frames)])
         self._unseen = numbers[trusted & (numbers >= track.fitted_frames)]
@@ -137,6 +137,11 @@ class Frames:
             self._room -= size
             self._shelf[key] = made
         return made
+
+
+def usable_frames(track: Track) -> np.ndarray:
+    """[T] bool: frames whose landmarks are known and trusted, the held-out ones too."""
+    return (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
 
 
 def rarity(track: Track, usable: Tensor) -> Tensor:

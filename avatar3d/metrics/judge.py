@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
 from threading import Lock
 
@@ -151,9 +152,8 @@ class Judge:
             motion.aperture(real.points) * per_iod, motion.aperture(made.points) * per_iod, self.shots
         )
         upper, lower = motion.score_errors(real.scores, made.scores)
-        means = {name: _mean([getattr(look, name) for look in looks]) for name in _AVERAGED}
         return Figures(
-            **means,
+            **mean_looks(looks, _AVERAGED),
             psnr_mouth=_pooled_mouth(looks),
             sharpness=_ratio(sum(look.laplacian for look in looks), sum(look.laplacian_real for look in looks)),
             lmd_pct_iod=_mean(motion.lip_distance(real.points, made.points) * per_iod),
@@ -205,6 +205,11 @@ class Judge:
 
 
 _AVERAGED = ("psnr_full", "psnr_head", "psnr_face", "psnr_lips", "ssim_full", "ssim_head", "lpips_head", "lpips_lips")
+
+
+def mean_looks(looks: Sequence[Look], names: Sequence[str]) -> dict[str, float | None]:
+    """Means of measures of `Look` over those looks that have them; None where none has."""
+    return {name: _mean([getattr(look, name) for look in looks]) for name in names}
 
 
 def _nearest_found(landmarks: Landmarks) -> np.ndarray | None:

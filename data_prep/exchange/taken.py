@@ -16,7 +16,7 @@ from PIL import UnidentifiedImageError
 from avatar3d.data_prep._crop import Crop, check_faces, check_picture, choose_crop
 from avatar3d.data_prep._cuts import find_cuts, picture_changes
 from avatar3d.data_prep._room import check_room, disk_bytes, usual_size
-from avatar3d.data_prep.capture import begin_folder, capture_warnings, disk_in_words, sound_of
+from avatar3d.data_prep.capture import begin_folder, disk_in_words, kept, made_by, sound_of
 from avatar3d.data_prep.exchange._parsing import alpha_of_parsing
 from avatar3d.data_prep.exchange.hinge import settled
 from avatar3d.data_prep.exchange.views import Foreign
@@ -32,10 +32,7 @@ from avatar3d.store import (
     frames_writer,
     key_of,
     let_go,
-    load_capture,
-    load_landmarks,
     read_json,
-    save_capture,
     streamed,
 )
 from avatar3d.store.mapped import EVERY
@@ -87,8 +84,8 @@ def take(
     sound_file = settings.sound or foreign.sound
     spoken = None if sound_file is None else file_hash(sound_file)
     key = key_of("take", _VERSION, source_hash(foreign), settings.size, settings.fps, spoken)
-    if work.key("capture") == key and all(path.is_file() for path in (work.frames, work.landmarks, work.capture_json)):
-        return load_capture(work), load_landmarks(work)
+    if (finished := made_by(work, key)) is not None:
+        return finished
     views, name = foreign.views, foreign.folder
     check_picture(views.width, views.height, name)
     rows = rows_at(views.frame, settings.fps)
@@ -110,15 +107,13 @@ def take(
         frames = np.load(work.frames, mmap_mode="r")
         landmarks = _without(detect(frames, model, watch), rows == _GAP)
         cuts = find_cuts(picture_changes(streamed(frames)), landmarks.points)
+        made = Capture(frames, sound, FPS, cuts, source_hash(foreign))
         about = {
             "source": {"name": name.resolve().name, "tool": foreign.tool, "width": views.width, "height": views.height},
             "crop": asdict(crop),
-            "warnings": warnings + capture_warnings(len(rows), sound, landmarks),
-            "bad_frames": np.flatnonzero(~landmarks.found).tolist(),
+            "warnings": warnings,
         }
-        save_capture(work, Capture(frames, sound, FPS, cuts, source_hash(foreign)), landmarks, about)
-        work.finish("capture", key)
-    return load_capture(work), landmarks
+        return kept(work, key, made, landmarks, about)
 
 
 def rows_at(frame: np.ndarray, fps: float) -> np.ndarray:
