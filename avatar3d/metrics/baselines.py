@@ -18,6 +18,7 @@ from avatar3d.face.groups import CHIN, LIPS
 _CANDIDATES = 5
 _MOUTH_WEIGHT = 5.0
 _BLOCK = 64  # frames read at a time
+_LEAST_AREA = 1e-12  # of a triangle, as a share of its longest side squared
 
 
 def mean_image(frames: np.ndarray, count: int) -> Iterator[np.ndarray]:
@@ -85,9 +86,8 @@ def bent(picture: np.ndarray, source: np.ndarray, target: np.ndarray) -> np.ndar
     inside = _within(target, width, height)
     targets = np.concatenate([target[inside, :2].astype(np.float64), corners])
     sources = np.concatenate([source[inside, :2].astype(np.float64), corners])
-    y, x = np.mgrid[0:height, 0:width] + 0.5
-    at = _carried(np.stack([x.ravel(), y.ravel()], 1), targets, sources)
-    grid = torch.from_numpy(at / (width, height) * 2 - 1).float().view(1, height, width, 2)
+    at = _carried(width, height, targets, sources)
+    grid = torch.from_numpy(at / (width, height) * 2 - 1).float()[None]
     planes = torch.from_numpy(picture.transpose(2, 0, 1).astype(np.float32))[None]
     drawn = functional.grid_sample(planes, grid, mode="bicubic", padding_mode="border", align_corners=False)
     return drawn[0].clamp(0, 255).round().byte().permute(1, 2, 0).numpy()
@@ -98,13 +98,46 @@ def _within(points: np.ndarray, width: int, height: int) -> np.ndarray:
     return np.all((points[:, :2] > 0) & (points[:, :2] < (width, height)), axis=1)
 
 
-def _carried(pixels: np.ndarray, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
-    """Where in the source each pixel [P,2] of the target comes from."""
-    mesh = Delaunay(targets)
-    triangle = mesh.find_simplex(pixels)
-    to_corner = mesh.transform[triangle]
-    two = np.einsum("pij,pj->pi", to_corner[:, :2], pixels - to_corner[:, 2])
-    weights = np.column_stack([two, 1 - two.sum(1)])
-    at = np.einsum("pk,pkc->pc", weights, sources[mesh.simplices[triangle]])
-    # landmarks that coincide make a triangle without area, whose pixels stay where they are
-    return np.where(np.isfinite(at), at, pixels)
+def _carried(width: int, height: int, targets: np.ndarray, sources: np.ndarray) -> np.ndarray:
+    """Where in the source each pixel of the target comes from [height,width,2] px."""
+    # corners in one order: the two triangles beside an edge then find it at the same places
+    corners = np.sort(Delaunay(targets).simplices, 1)
+    a, b, c = targets[corners].transpose(1, 0, 2)
+    across, down = b - a, c - a
+    area = across[:, 0] * down[:, 1] - across[:, 1] * down[:, 0]
+    flat = np.abs(area) <= _LEAST_AREA * np.maximum(np.square(across).sum(1), np.square(down).sum(1))
+    inverse = np.stack([down[:, 1], -down[:, 0], -across[:, 1], across[:, 0]], 1).reshape(-1, 2, 2)
+    inverse /= np.where(flat, np.inf, area)[:, None, None]
+    A, B, C = sources[corners].transpose(1, 0, 2)
+    slopes = np.stack([B - A, C - A], 2) @ inverse
+    slopes[flat] = np.eye(2)  # landmarks that coincide make a triangle without area, whose pixels stay where they are
+    shift = np.where(flat[:, None], a, A) - (slopes @ a[..., None])[..., 0]
+    triangle = _covering(np.stack([a, b, c], 1), width, height)
+    y, x = np.mgrid[0:height, 0:width] + 0.5
+    steps, shifts = slopes[triangle], shift[triangle]
+    return steps[..., 0] * x[..., None] + steps[..., 1] * y[..., None] + shifts
+
+
+def _covering(corners: np.ndarray, width: int, height: int) -> np.ndarray:
+    """[height,width]: which of the triangles [F,3,2], which leave no gap, the middle of each pixel lies in."""
+    y = np.arange(height) + 0.5
+    left = np.full((len(corners), height), np.inf)
+    right = np.full((len(corners), height), -np.inf)
+    for one, other in ((0, 1), (0, 2), (1, 2)):
+        a, b = corners[:, one], corners[:, other]
+        low, high = (np.searchsorted(y, edge) for edge in (np.minimum(a[:, 1], b[:, 1]), np.maximum(a[:, 1], b[:, 1])))
+        face, row = _counted(low, high - low)
+        x = a[face, 0] + (y[row] - a[face, 1]) * ((b[face, 0] - a[face, 0]) / (b[face, 1] - a[face, 1]))
+        left[face, row], right[face, row] = np.minimum(left[face, row], x), np.maximum(right[face, row], x)
+    face, row = np.nonzero(left < right)
+    first, last = (np.ceil(edge[face, row] - 0.5).astype(int).clip(0, width) for edge in (left, right))
+    span, column = _counted(first, last - first)
+    found = np.zeros((height, width), int)
+    found[row[span], column] = face[span]
+    return found
+
+
+def _counted(first: np.ndarray, count: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """first[i], first[i] + 1, ... of count[i] numbers for every i, after one another; beside each its i."""
+    which = np.repeat(np.arange(len(count)), count)
+    return which, np.arange(len(which)) + np.repeat(first - (count.cumsum() - count), count)

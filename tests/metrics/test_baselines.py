@@ -3,8 +3,9 @@ from __future__ import annotations
 
 import numpy as np
 import pytest
+from scipy.spatial import Delaunay
 
-from avatar3d.metrics.baselines import bend, bent, mean_image, nearest_frame, nearest_frames, warp
+from avatar3d.metrics.baselines import _covering, bend, bent, mean_image, nearest_frame, nearest_frames, warp
 
 
 def landmarks(frames: int, seed: int = 0) -> np.ndarray:
@@ -81,3 +82,18 @@ def test_the_warp_takes_the_candidate_that_bends_least() -> None:
     assert nearest_frames(points, np.ones(2, bool), wanted)[0, 0] == 0
     drawn = next(warp(frames, points, np.ones(2, bool), wanted))
     assert (drawn[..., 2] == 200).all()
+
+
+@pytest.mark.parametrize("seed", range(4))
+def test_each_pixel_is_carried_by_the_triangle_that_it_lies_in(seed: int) -> None:
+    rng = np.random.default_rng(seed)
+    corners = np.array([(0, 0), (40, 0), (0, 24), (40, 24)], np.float64)
+    # halves lie on the pixels' middles, where edges and corners meet them
+    points = np.concatenate([corners, np.unique(np.round(rng.uniform(1, 23, (30, 2)) * 2) / 2, axis=0)])
+    mesh = Delaunay(points)
+    triangle = _covering(points[np.sort(mesh.simplices, 1)], 40, 24)
+    y, x = np.mgrid[0:24, 0:40] + 0.5
+    to_corner = mesh.transform[triangle]
+    two = np.einsum("hwij,hwj->hwi", to_corner[:, :, :2], np.stack([x, y], 2) - to_corner[:, :, 2])
+    weights = np.concatenate([two, 1 - two.sum(2, keepdims=True)], 2)
+    assert weights.min() > -1e-9 and weights.max() < 1 + 1e-9
