@@ -53,6 +53,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     if figures.get("posed"):
         heads = ("drawn from codes and poses", "images", "kernels", "threads", "all images", "images/s", "load")
         parts.append(_table(heads, [_posed_line(row) for row in figures["posed"]]))
+    if figures.get("filmed"):
+        heads = ("finished frames from codes", "threads", "one kernel", "frames/s", "kernels in turn", "torch", "load")
+        parts.append(_table(heads, [_filmed_line(row) for row in figures["filmed"]]))
     if figures.get("against"):
         heads = ("ours beside", "picture, Gaussians", "threads", "forward", "times", "both", "times", "load")
         parts.append(_table(heads, [_against_line(row) for row in figures["against"]]))
@@ -76,7 +79,7 @@ def _picture(row: Mapping[str, Any]) -> str:
 
 
 def _ms(row: Mapping[str, Any], what: str) -> str:
-    return f"{row[f'{what}_ms_min']:.2f}, {row[f'{what}_ms_median']:.2f}"
+    return f"{row[f'{what}ms_min']:.2f}, {row[f'{what}ms_median']:.2f}"
 
 
 def _splat_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
@@ -87,7 +90,7 @@ def _splat_lines(rows: Sequence[Mapping[str, Any]]) -> list[tuple[str, ...]]:
     lines = []
     for case, found in cases.items():
         most, one = found[-1], next((row for row in found if row["threads"] == 1), None)
-        cells = [text for what in ("forward", "step") for text in (_ms(most, what), _ms(one, what) if one else "")]
+        cells = [text for what in ("forward_", "step_") for text in (_ms(most, what), _ms(one, what) if one else "")]
         lines.append((*case, *cells, f"{most['load']:.1f}"))
     return lines
 
@@ -104,6 +107,11 @@ def _posed_line(row: Mapping[str, Any]) -> tuple[str, ...]:
     )
 
 
+def _filmed_line(row: Mapping[str, Any]) -> tuple[str, ...]:
+    times = (_ms(row, ""), f"{1e3 / row['ms_median']:,.0f}", _ms(row, "ops_"), _ms(row, "torch_"))
+    return _picture(row), str(row["threads"]), *times, f"{row['load']:.1f}"
+
+
 def _against_line(row: Mapping[str, Any]) -> tuple[str, ...]:
     least = {what: f"{row[f'ours_{what}_ms_min']:.2f} : {row[f'{what}_ms_min']:.1f}" for what in ("forward", "step")}
     times = {what: f"{row[f'times_{what}']:.0f}" for what in ("forward", "step")}
@@ -114,4 +122,4 @@ def _against_line(row: Mapping[str, Any]) -> tuple[str, ...]:
 
 def _step_line(row: Mapping[str, Any]) -> tuple[str, ...]:
     parts = (f"{row['draw_ms']:.2f}", f"{row['backward_ms']:.2f}", f"{row['load']:.1f}")
-    return _picture(row), row["perceptual"] or "none", str(row["threads"]), _ms(row, "step"), *parts
+    return _picture(row), row["perceptual"] or "none", str(row["threads"]), _ms(row, "step_"), *parts

@@ -78,7 +78,7 @@ def bench_posed(
 
 
 def _measure(scene: Scene, images: int, repetitions: int, device: str) -> PosedRow:
-    given = {name: tensor.to(device) for name, tensor in _at_rest(scene, images).items()}
+    given = {name: tensor.to(device) for name, tensor in at_rest(scene, images).items()}
     size: dict[str, Any] = {"width": scene.size, "height": scene.size}
     room = TileRoom(_PAIRS * images)
     with torch_threads(1):  # torch only puts the pictures together: its threads would wait for one another
@@ -99,7 +99,7 @@ def _measure(scene: Scene, images: int, repetitions: int, device: str) -> PosedR
     )
 
 
-def _at_rest(scene: Scene, images: int) -> dict[str, Any]:
+def at_rest(scene: Scene, images: int) -> dict[str, Any]:
     """Arguments of `posed` by name: a head that stays where it is while its codes move it a little."""
     g = torch.Generator().manual_seed(2)
     count = len(scene.means)

@@ -48,9 +48,12 @@ def test_each_kind_of_figures_has_its_table() -> None:
         "ms_median": 4.0,
         "load": 1.0,
     }
-    text = table.markdown(FIGURES | {"posed": [posed]})
+    times = {"ms_min": 2.0, "ms_median": 4.0, "ops_ms_min": 3.0, "ops_ms_median": 5.0}
+    filmed = {"size": 64, "n": 50, "threads": 2, "torch_ms_min": 60.0, "torch_ms_median": 61.0, "load": 1.0} | times
+    text = table.markdown(FIGURES | {"posed": [posed], "filmed": [filmed]})
+    assert "| 64 x 64, 50 | 2 | 2.00, 4.00 | 250 | 3.00, 5.00 | 60.00, 61.00 | 1.0 |\n" in text
     assert "| 64 x 64, 50 | 8 | cuda | 1 | 2.00, 4.00 | 2,000 | 1.0 |\n" in text
-    assert text.count("\n| --- |") == 2
+    assert text.count("\n| --- |") == 3
 
 
 def test_a_text_without_marks_is_refused(tmp_path: Path) -> None:

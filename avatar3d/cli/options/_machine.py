@@ -20,12 +20,13 @@ class Bench(Verb):
     """Time the renderer and the training on this machine, and hold the tracker against made-up people."""
 
     what: Positional[
-        Annotated[Literal["splat", "step", "posed", "track", "views", "turns", "all"], arg(metavar="WHAT")]
+        Annotated[Literal["splat", "step", "posed", "filmed", "track", "views", "turns", "all"], arg(metavar="WHAT")]
     ] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
-    codes; track: accuracy and time of the tracker on people whose truth is known; all: these four. views: a head
-    trained on small turns of made-up people against their truth from 30 degrees; turns: a head trained on those frames
-    of a video that look ahead, against those that do not."""
+    codes; filmed: the same to finished frames, by one kernel and by several; track: accuracy and time of the tracker on
+    people whose truth is known; all: these five. views: a head trained on small turns of made-up people against their
+    truth from 30 degrees; turns: a head trained on those frames of a video that look ahead, against those that do
+    not."""
     folder: Annotated[Path, arg(metavar="DIR")] = Path("views")
     """Of `views`, the folder to write; of `turns`, a folder that `prepare` has written."""
     steps: Annotated[int, arg(metavar="N")] = 1500
@@ -46,7 +47,7 @@ class Bench(Verb):
     """Write the figures as a table into this text, between its lines <!-- bench --> and <!-- /bench -->."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import _bench_table, bench, bench_posed, bench_step, bench_track
+        from avatar3d.recipes import _bench_table, bench, bench_filmed, bench_posed, bench_step, bench_track
 
         at_least(1, repetitions=self.repetitions, threads=self.threads, steps=self.steps)
         if self.what in ("views", "turns"):
@@ -68,6 +69,14 @@ class Bench(Verb):
             )
             figures["posed"] = drawn["rows"]
             out.say(bench_posed.report_posed(drawn))
+        if self.what in ("filmed", "all"):
+            finished = bench_filmed.bench_filmed(
+                repetitions=self.repetitions or bench_filmed.REPETITIONS,
+                threads=None if self.threads is None else (self.threads,),
+                watch=out.watch,
+            )
+            figures["filmed"] = finished["rows"]
+            out.say(bench_filmed.report_filmed(finished))
         if self.what in ("step", "all"):
             steps = bench_step.bench_step(repetitions=self.repetitions or bench_step.REPETITIONS, watch=out.watch)
             figures["steps"] = steps["rows"]
