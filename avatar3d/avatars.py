@@ -68,6 +68,7 @@ def open_avatar(path: Path) -> Avatar:
     manifest = folder.read_manifest()
     try:
         head, voice = manifest["head"], manifest["voice"]
+        _check_convention(path, manifest["rasterizer"])
         return Avatar(
             head=choose("avatar3d.avatar", head["part"]).restore(head["config"], folder.read_head()),
             voice=voice and restore_voice(voice, folder.read_voice()),
@@ -80,6 +81,14 @@ def open_avatar(path: Path) -> Avatar:
         raise InputError(
             f"{path}: cannot be put together ({error})", "the avatar is damaged; create it again"
         ) from error
+
+
+def _check_convention(path: Path, rasterizer: Mapping[str, Any]) -> None:
+    if rasterizer["blur_px2"] != BLUR_PX2:
+        raise InputError(
+            f"{path}: made for a renderer that blurs by {rasterizer['blur_px2']} px^2, this one does by {BLUR_PX2}",
+            "create the avatar again from its video",
+        )
 
 
 def voice_entry(voice: Speak) -> dict[str, Any]:

@@ -79,7 +79,7 @@ def eight_bit(picture: Tensor) -> np.ndarray:
 def thickened(gaussians: Gaussians, camera: Camera, magnification: float) -> Gaussians:
     """The Gaussians for a picture `magnification` times as wide as the one that they were trained for.
 
-    Renderers blur every Gaussian by a fixed 0.3 px^2. In a larger picture that covers less of the head, and Gaussians
+    Renderers blur every Gaussian by a fixed 0.1 px^2. In a larger picture that covers less of the head, and Gaussians
     that just touched part; here each grows by what the blur has lost, as an isotropic variance at its own depth.
     """
     if magnification <= 1:

@@ -22,7 +22,7 @@ from avatar3d.perceptual import gradient_loss
 from avatar3d.preview import Preview
 from avatar3d.recipes._device import device_named
 from avatar3d.recipes._lpips import lpips_at_hand
-from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
+from avatar3d.records import BLUR_PX2, Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.refine import refine
 from avatar3d.store import (
     Work,
@@ -170,7 +170,7 @@ def _train(
     work: Work, head: str, settings: TrainSettings, device: str, watch: Watch, preview: Preview | None
 ) -> tuple[Head, dict[str, Any]]:
     part = trainable(head)
-    key = key_of("head", head, work.key("capture"), work.key("track"), work.key("masks"), asdict(settings))
+    key = key_of("head", BLUR_PX2, head, work.key("capture"), work.key("track"), work.key("masks"), asdict(settings))
     stored = work.run(head) / _FILE
     if work.key(head) == key and stored.exists():
         tensors, entry = load_tensors(stored)

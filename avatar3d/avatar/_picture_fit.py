@@ -83,11 +83,11 @@ class PictureFit(ABC, Generic[H]):
     batches: ClassVar[bool] = False  # whether `offsets` takes several frames at once
     # Adam's learning rates at the start, of the parts that are learned; lengths in u
     rates: ClassVar[Mapping[str, float]] = {
-        "means": 5e-4,
-        "quats": 2e-3,
-        "log_scales": 5e-3,
-        "opacity_logits": 3e-2,
-        "colours": 1e-2,
+        "means": 2e-3,
+        "quats": 1e-2,
+        "log_scales": 2e-2,
+        "opacity_logits": 6e-2,
+        "colours": 2e-2,
         "skin_logits": 1e-2,
         "background": 2e-3,
         "body_map": 1e-3,

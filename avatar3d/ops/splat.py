@@ -1,9 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """Differentiable 3D Gaussian splatting (Kerbl et al. 2023) of one picture, or of a batch of them.
 
-Conventions are gsplat's "classic" ones: picture covariance + 0.3 px^2; alpha = min(.999, o exp(-d^t P^-1 d / 2)),
-dropped below 1/255; a pixel stops before the light left falls to 1e-4; near to far by depth; near plane at 0.01. A
-Gaussian with a NaN, an infinity, a number beyond 1e9 or a quaternion without length is not drawn and has no gradient.
+Conventions are gsplat's "classic" ones, but for less blur: picture covariance + 0.1 px^2; alpha = min(.999,
+o exp(-d^t P^-1 d / 2)), dropped below 1/255; a pixel stops before the light left falls to 1e-4; near to far by depth;
+near plane at 0.01. A Gaussian with a NaN, an infinity, a number beyond 1e9 or a quaternion without length is not drawn
+and has no gradient.
 """
 
 from __future__ import annotations

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 """gsplat 1.5.3 as a renderer: the field's CUDA rasterizer behind the same verb, for comparison. An optional package.
 
-It follows the conventions of `avatar3d.ops.splat` ("classic" mode, 0.3 px^2, near plane 0.01 u, alpha from 1/255 to
+It follows the conventions of `avatar3d.ops.splat` ("classic" mode, 0.1 px^2, near plane 0.01 u, alpha from 1/255 to
 .999, light from 1e-4, the same spherical harmonics; its 3.33 standard deviations are where an alpha of 1 has fallen to
 1/255). What differs: its far plane is at 1e10 u, ours at 1e9; a NaN or an infinity is left out by ours alone; its
 exponential and logarithm are the graphics card's fast ones, and its gradients sum in no fixed order.

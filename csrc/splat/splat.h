@@ -4,7 +4,7 @@
 //
 // Kerbl et al. 2023 (3D Gaussian Splatting), Zwicker et al. 2001 (EWA splatting): a Gaussian of mean m, rotation Q and
 // scales s has the covariance S = Q diag(s^2) Q^t; seen through the camera linearised at m, T = J R, it has the picture
-// covariance P = T S T^t + 0.3 I, and at offset d from its projected mean alpha = min(.999, o exp(-d^t P^-1 d / 2)).
+// covariance P = T S T^t + 0.1 I, and at offset d from its projected mean alpha = min(.999, o exp(-d^t P^-1 d / 2)).
 #pragma once
 
 #include "common.h"
@@ -14,7 +14,7 @@ namespace avatar3d {
 namespace splat {
 
 constexpr float kNear = 0.01f;             // u; what is nearer is not drawn
-constexpr float kBlurPx2 = 0.3f;           // added to the picture covariance: no Gaussian is thinner than a pixel
+constexpr float kBlurPx2 = 0.1f;           // added to the picture covariance: no Gaussian slips between pixels
 constexpr float kAlphaMin = 1.f / 255.f;   // fainter contributions are dropped
 constexpr float kAlphaMax = 0.999f;
 constexpr float kStop = 1e-4f;             // a pixel that lets less light through is finished

@@ -109,7 +109,7 @@ def test_one_gaussian_in_closed_form(path: str, kernels: None) -> None:
         torch.tensor([[0.9, 0.5, 0.1]]), torch.eye(4), torch.tensor([[focal, 0, 8.5], [0, focal, 6.5], [0, 0, 1]]),
         17, 13, path,
     )  # fmt: skip
-    variance = (focal / z * scale) ** 2 + 0.3
+    variance = (focal / z * scale) ** 2 + 0.1
     assert alpha[6, 8] == pytest.approx(opacity, abs=1e-6)
     assert alpha[6, 11] == pytest.approx(opacity * math.exp(-4.5 / variance), abs=1e-6)
     assert alpha[9, 6] == pytest.approx(opacity * math.exp(-(9 + 4) / 2 / variance), abs=1e-6)

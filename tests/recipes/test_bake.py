@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -50,6 +52,16 @@ def test_a_linear_avatar_is_refused(folder: Path, made_up: MadeUp) -> None:
     save_avatar(path, Avatar(made_up.truth, None, made_up.track.motion))
     with pytest.raises(InputError, match="linear"):
         bake(path)
+
+
+def test_an_avatar_for_another_blur_is_refused(folder: Path) -> None:
+    path = folder.with_name("old.avatar")
+    shutil.copytree(folder, path)
+    manifest = json.loads((path / "avatar.json").read_text())
+    manifest["rasterizer"]["blur_px2"] = 0.3
+    (path / "avatar.json").write_text(json.dumps(manifest))
+    with pytest.raises(InputError, match=r"blurs by 0\.3 px.2, this one does by 0\.1; create the avatar again"):
+        open_avatar(path)
 
 
 def test_a_folder_in_use_is_left_alone(folder: Path, tmp_path: Path) -> None:

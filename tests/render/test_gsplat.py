@@ -69,7 +69,8 @@ def test_projection_and_its_gradients_are_gsplats(theirs: None) -> None:
     assert (slopes[:, :2].abs() > 1.3 * 0.5 * WIDTH / camera.K[0, 0]).any(), "no slope of the view is held"
 
     covariance, _ = _quat_scale_to_covar_preci(quats, scales, compute_preci=False)
-    _, centre, depth, conic, _ = _fully_fused_projection(means, covariance, pose[None], camera.K[None], WIDTH, HEIGHT)
+    size = WIDTH, HEIGHT, splat_reference.BLUR_PX2
+    _, centre, depth, conic, _ = _fully_fused_projection(means, covariance, pose[None], camera.K[None], *size)
     ours, others = [p.centre, p.conic, p.depth], [x[0, p.index] for x in (centre, conic, depth)]
     same(ours, others, 1e-12)
     g = torch.Generator().manual_seed(1)

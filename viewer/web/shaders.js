@@ -1,6 +1,6 @@
 // SPDX-License-Identifier: Apache-2.0
 // Two passes. POSE writes every splat's world centre, covariance and colour into textures; DRAW blends the splats as
-// quads, far to near. The conventions are the trainer's: blur of 0.3 of its pixels squared, alpha between 1/255 and .999.
+// quads, far to near. The conventions are the trainer's: blur of 0.1 of its pixels squared, alpha between 1/255 and .999.
 
 export const ROW = 1024; // splats per texture row
 export const BATCH = 128; // quads per instance: software GL draws one quad per instance five times slower

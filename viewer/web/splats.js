@@ -71,7 +71,7 @@ export class SplatPainter {
     gl.uniformMatrix4fv(drawing.at("camFromWorld"), true, camera.camFromWorld);
     const zoom = gl.canvas.width / camera.size[0];
     // the blur grows with the picture: splats that just touch at the trainer's size must not part when enlarged
-    gl.uniform1f(drawing.at("blur"), 0.3 * Math.max(1, zoom * camera.enlarged) ** 2);
+    gl.uniform1f(drawing.at("blur"), 0.1 * Math.max(1, zoom * camera.enlarged) ** 2);
     gl.uniform2fv(drawing.at("focal"), camera.focal.map((f) => f * zoom));
     gl.uniform2fv(drawing.at("middle"), camera.middle.map((c) => c * zoom));
     gl.uniform2f(drawing.at("size"), gl.canvas.width, gl.canvas.height);
