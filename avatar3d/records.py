@@ -182,7 +182,7 @@ class Gaussians:
     log_scales: Tensor  # [N,3] log u
     opacity_logits: Tensor  # [N]
     colours: Tensor  # [N,3] linear in the picture's own 0..1, or [N,(L+1)^2,3] spherical harmonics
-    group: Tensor  # [N] uint8: 0 head surface, 1 shell (hair, ears, neck), 2 mouth interior, 3 torso
+    group: Tensor  # [N] uint8: 0 head surface, 1 shell (hair, ears, neck), 2 mouth interior, 3 torso, 4 what is within
 
 
 @dataclass(frozen=True)

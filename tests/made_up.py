@@ -17,7 +17,7 @@ from avatar3d.records import Camera, Capture, Landmarks, Motion, Track, held_out
 from avatar3d.render.native import Native
 
 SIZE = 64
-COUNTS = Counts(head=900, shell=900, mouth=100, torso=400)
+COUNTS = Counts(head=900, shell=900, mouth=100, torso=400, core=0)
 SETTINGS = LinearSettings(COUNTS, expression=2)
 
 

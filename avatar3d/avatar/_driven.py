@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import POSE_FEATURES, pose_features, raw_codes
-from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL, TORSO, Scatter, scatter, spacing
+from avatar3d.avatar._outline import head_outline
+from avatar3d.avatar._scatter import CORE, HEAD, MOUTH, SHELL, TORSO, Scatter, scatter, spacing
 from avatar3d.contracts import HeadLearner, Tools
 from avatar3d.errors import InputError
 from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
@@ -32,7 +33,7 @@ CODE_LIMIT = 3.5  # codes are clipped there: a head is not trusted further out t
 _FEATURE_LIMIT = 3.0
 _BLINK_SCALE = 0.3
 _BACKGROUND_FRAMES = 48
-_OPACITY_START = {HEAD: 0.5, SHELL: -0.5, MOUTH: 0.5, TORSO: 0.5}  # logits
+_OPACITY_START = {HEAD: 0.5, SHELL: -0.5, MOUTH: 0.5, TORSO: 0.5, CORE: 4.0}  # logits
 
 
 @dataclass(frozen=True)
@@ -77,14 +78,14 @@ class DrivenHead(ABC):
             triangles: [F,3] of the canonical face.
             settings: the head's own frozen dataclass; None: its defaults.
         """
-        return cls._begun(capture, started(track, triangles, settings or cls.settings_kind(), seed))
+        return cls._begun(capture, started(capture, track, triangles, settings or cls.settings_kind(), seed))
 
     @classmethod
     def learner(
         cls, capture: Capture, track: Track, triangles: np.ndarray, tools: Tools, settings: Any = None, seed: int = 0
     ) -> HeadLearner:
         """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
-        start = started(track, triangles, settings or cls.settings_kind(), seed)
+        start = started(capture, track, triangles, settings or cls.settings_kind(), seed)
         head = cls._begun(capture, start).to(tools.device).taught(start)
         return cls.fit_kind(head, capture, track, tools, start.settings.fit).painted()
 
@@ -218,8 +219,11 @@ def body_pose(deviation: Tensor, rest: Tensor) -> Tensor:
     return torch.cat([turned, rest[4:] + deviation[..., 3:]], -1)
 
 
-def started(track: Track, triangles: np.ndarray, settings: Any, seed: int) -> Start:
-    """Starting points on and about a tracked person; `settings` of a head say how many and of how rich a movement."""
+def started(capture: Capture, track: Track, triangles: np.ndarray, settings: Any, seed: int) -> Start:
+    """Starting points on and about a tracked person; `settings` of a head say how many and of how rich a movement.
+
+    The capture's masks say how far head and hair reach.
+    """
     rest = mean_pose(track.motion.head[: track.fitted_frames])
     points = scatter(
         track.neutral.astype(np.float64),
@@ -228,6 +232,7 @@ def started(track: Track, triangles: np.ndarray, settings: Any, seed: int) -> St
         settings.counts,
         lambda points: visible(points, rest, track.camera),
         np.random.default_rng(seed),
+        head_outline(capture, track),
     )
     return Start(track, triangles, settings, seed, points, rest)
 

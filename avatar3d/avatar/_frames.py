@@ -4,6 +4,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import reduce
 
 import numpy as np
 import torch
@@ -19,6 +20,10 @@ from avatar3d.store.mapped import EVERY
 
 _LIP_WEIGHT, _EYE_WEIGHT = 4.0, 2.0  # added to 1 in the square about the lips (again inside them) and about the eyes
 _SURE = 0.05  # masks count where they are this sure
+# masks are loose: within so many heights of their outline, inwards, they say nothing, or a head would take along a rim
+# in the colour of the room
+_LOOSE = 0.01
+_MIDDLE = 127
 
 
 _DEVICE_SHELF_BYTES = 4 << 30  # of pictures that stay on a GPU: making and sending them takes longer than a step
@@ -92,6 +97,13 @@ class Frames:
         mask = self._sent("mask", frame, level, self._mask)
         return mask_loss(alpha, mask[: len(alpha), : alpha.shape[1]], _SURE)
 
+    def surely(self, frame: int, level: int) -> Tensor:
+        """[H,W] float32: 1 where the mask is sure of the person, 0 elsewhere; 1 everywhere without masks."""
+        if self.masks is None:
+            return torch.ones(self.height >> level, self.width >> level, device=self.device)
+        mask = self._sent("mask", frame, level, self._mask)
+        return (mask > 255 * (1 - _SURE)).float()[: self.height >> level, : self.width >> level]
+
     def face_box(self, frame: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom px of the landmarks, inside the picture."""
         low, high = self.points[frame].min(0), self.points[frame].max(0)
@@ -121,7 +133,9 @@ class Frames:
     def _mask(self, frame: int, level: int) -> np.ndarray:
         assert self.masks is not None
         shrink = 2**level
-        return np.array(self.masks[frame, ::shrink, ::shrink])
+        mask = np.array(self.masks[frame, ::shrink, ::shrink])
+        rim = (mask > _MIDDLE) & (_least_around(mask, max(1, round(_LOOSE * len(mask)))) <= _MIDDLE)
+        return np.where(rim, np.uint8(_MIDDLE), mask)  # sure neither of the person nor of the room
 
     def _sent(self, kind: str, frame: int, level: int, make: Callable[[int, int], np.ndarray]) -> Tensor:
         """What `make` gives, on the device: from the shelf, or put there if it fits."""
@@ -142,6 +156,15 @@ class Frames:
 def usable_frames(track: Track) -> np.ndarray:
     """[T] bool: frames whose landmarks are known and trusted, the held-out ones too."""
     return (track.confidence > 0) & np.isfinite(track.landmarks.points).all((1, 2))
+
+
+def _least_around(mask: np.ndarray, radius: int) -> np.ndarray:
+    """The least value [H,W] of a square about each pixel."""
+    height, width = mask.shape
+    padded = np.pad(mask, radius, mode="edge")
+    rows = reduce(np.minimum, (padded[k : k + height] for k in range(2 * radius + 1)))
+    least: np.ndarray = reduce(np.minimum, (rows[:, k : k + width] for k in range(2 * radius + 1)))
+    return least
 
 
 def rarity(track: Track, usable: Tensor) -> Tensor:

@@ -13,7 +13,7 @@ import torch
 from scipy.spatial import cKDTree
 from torch import Tensor
 
-from avatar3d.avatar._scatter import HEAD, MOUTH
+from avatar3d.avatar._scatter import CORE, HEAD, MOUTH
 from avatar3d.density import Relocation, Renewal
 from avatar3d.records import BLUR_PX2, Camera, Gaussians
 
@@ -34,17 +34,19 @@ class Hidden:
     def __init__(self, group: Tensor) -> None:
         self.group = group
         self.seen = torch.zeros(len(group), device=group.device)  # light received over light sent, mean over frames
+        self.inside = torch.zeros(len(group), device=group.device)  # the same of what fell on the person
         self.near = torch.zeros(len(group), _NEIGHBOURS, dtype=torch.int64, device=group.device)
         self.looks = torch.zeros((), dtype=torch.int64)
         self.stale = torch.ones((), dtype=torch.bool)
 
     @torch.no_grad()
-    def look(self, gaussians: Gaussians, camera: Camera, weights: Tensor) -> None:
+    def look(self, gaussians: Gaussians, camera: Camera, weights: Tensor, inside: Tensor) -> None:
         """Notes a frame.
 
         Args:
             gaussians: as they were drawn.
             weights: [N] sum over pixels of what each Gaussian gave to the picture.
+            inside: [N] the same over the pixels that surely show the person.
         """
         # all the light of a Gaussian that faces the camera with nothing before it
         minor, major = gaussians.log_scales.exp().sort(1).values[:, 1:].unbind(1)
@@ -53,17 +55,22 @@ class Hidden:
         area = 2 * torch.pi * (minor * major * (camera.K[0, 0] / depth).square() + BLUR_PX2)
         light = (area * gaussians.opacity_logits.sigmoid()).clamp_min(_LEAST_AREA_PX)
         self.looks += 1
-        self.seen.lerp_(weights / light, max(_BLEND, 1 / int(self.looks)))
+        blend = max(_BLEND, 1 / int(self.looks))
+        self.seen.lerp_(weights / light, blend)
+        self.inside.lerp_(inside / light, blend)
         if self.stale:
             self.near.copy_(_nearest(gaussians.means, self.group))
             self.stale.fill_(False)
 
+    def usual(self) -> float:
+        """How much is seen of a Gaussian of the face, the median."""
+        return max(float(self.seen[self.group == HEAD].median()), _LEAST_SEEN)
+
     @torch.no_grad()
     def share(self) -> Tensor:
         """[N] 0 for what is seen well .. 1 for what never is; 0 for the mouth's interior, which is hidden by nature."""
-        usual = self.seen[self.group == HEAD].median().clamp_min(_LEAST_SEEN)
-        hidden = 1 / (1 + (self.seen / (_USUAL * usual)).square())
-        return hidden * (self.group != MOUTH)
+        hidden = 1 / (1 + (self.seen / (_USUAL * self.usual())).square())
+        return hidden * ((self.group != MOUTH) & (self.group != CORE))
 
     @torch.no_grad()
     def soothe(self, values: Tensor, share: Tensor) -> None:
@@ -74,7 +81,8 @@ class Hidden:
 
     def relocated(self, plan: Relocation) -> None:
         """Twins are seen as their source was; who is whose neighbour is looked up anew."""
-        self.seen[plan.dead] = self.seen[plan.source]
+        for tensor in (self.seen, self.inside):
+            tensor[plan.dead] = tensor[plan.source]
         self.stale.fill_(True)
 
     def renewed(self, plan: Renewal, means: Tensor) -> None:
@@ -82,12 +90,12 @@ class Hidden:
 
         Neighbours are looked up at once: their old numbers are those of others.
         """
-        self.seen = self.seen[plan.source]
+        self.seen, self.inside = self.seen[plan.source], self.inside[plan.source]
         self.near = _nearest(means, self.group)
         self.stale.fill_(False)
 
     def state(self) -> dict[str, Tensor]:
-        return {"seen": self.seen, "near": self.near, "looks": self.looks, "stale": self.stale}
+        return {"seen": self.seen, "inside": self.inside, "near": self.near, "looks": self.looks, "stale": self.stale}
 
 
 def _nearest(means: Tensor, group: Tensor) -> Tensor:

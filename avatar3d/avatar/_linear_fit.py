@@ -87,3 +87,4 @@ class LinearFit(PictureFit[DrivenHead]):
         gradient = ranks.gathered(torch.cat([gradient.view(-1, *width) for _, gradient in drawn])) / ranks.count()
         first, second = self.moments["exp_avg"], self.moments["exp_avg_sq"]
         adam_low_rank(self.learned["tables"].data, first, second, codes, gradient, rate, int(self._updates))
+        self.learned["tables"].data[:, self.core.rows] = 0

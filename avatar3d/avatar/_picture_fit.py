@@ -18,11 +18,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.avatar._backdrop import Backdrop
 from avatar3d.avatar._codes import relative_pose
+from avatar3d.avatar._core import Core
 from avatar3d.avatar._driven import POSE, DrivenHead
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
+from avatar3d.avatar._scatter import SHELL
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
 from avatar3d.density import (
@@ -69,6 +72,7 @@ class FitSettings:
     refine_from: float = 0.05  # corrections of the poses begin
     hidden_from: float = 0.04  # what hardly any frame shows looks like its neighbours
     hidden_every: int = 10  # steps; 0: never
+    hidden_fade: float = 0.1  # of a shell's opacity (logit) at a time, where a core stands behind it
     hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
     retrack_at: float = 0.1  # the motion is measured again, where there is a way to: even a blurred head knows better
 
@@ -116,6 +120,8 @@ class PictureFit(ABC, Generic[H]):
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
+        self.core = Core(head.parts["group"], self.learned)
+        self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
         self._pulls = 0  # steps that `demand` sums up
         self._relocations = 0
         self._retracked = False
@@ -197,6 +203,7 @@ class PictureFit(ABC, Generic[H]):
         self.own_update(step, optimiser)
         if progress > self.settings.refine_from:
             self.corrections.update(0.03**progress)
+        self.core.hold(self.learned)
         sizes = self.learned["log_scales"]
         sizes.clamp_(*_LOG_SIZE_RANGE)
         if step % 10 == 0:
@@ -228,6 +235,7 @@ class PictureFit(ABC, Generic[H]):
             "bodies": torch.zeros(0, 6) if self.bodies is None else self.bodies,
             "demand": self.demand,
             "unseen": self.unseen,
+            "bare": self.backdrop.bare,
         }
 
     @torch.no_grad()
@@ -241,8 +249,10 @@ class PictureFit(ABC, Generic[H]):
         self.corrections.restore({k.split("/")[1]: v for k, v in tensors.items() if k.startswith("corrections/")})
         for name in self._fixed():
             take_back(self.head.parts[name], tensors[f"fixed/{name}"])
+        self.core.take(self.head.parts["group"], self.learned)
         take_back(self.demand, tensors["demand"])
         take_back(self.unseen, tensors["unseen"])
+        take_back(self.backdrop.bare, tensors["bare"])
         self._relocations, retracked, self._pulls = tensors["counts"].tolist()
         self._retracked = bool(retracked)
         widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
@@ -295,6 +305,8 @@ class PictureFit(ABC, Generic[H]):
             self.unseen = weights[:, 0] < _SEEN_WEIGHT
             mean = sums / weights.clamp_min(_SEEN_WEIGHT)
             colours.copy_(torch.where(self.unseen[:, None], colours, mean))
+            self.unseen[self.core.rows] = False
+            self.core.take(self.head.parts["group"], self.learned)
         return self
 
     @torch.no_grad()
@@ -400,15 +412,25 @@ class PictureFit(ABC, Generic[H]):
             hidden = self.hidden.share()
             self.hidden.soothe(self.learned["colours"].data, hidden)
             self.own_calm(hidden)
+            self.backdrop.keep(self.learned["background"].data)
+            if len(self.core.rows):
+                fading = hidden * (self.head.parts["group"] == SHELL)
+                self.learned["opacity_logits"].data -= self.settings.hidden_fade * fading
 
     @torch.enable_grad()
     def _look_at_hidden(self, frame: int) -> None:
-        camera = self._camera(1 if self.head.height >= self.settings.coarse_from_px else 0)
+        level = 1 if self.head.height >= self.settings.coarse_from_px else 0
+        camera = self._camera(level)
         gaussians = self._corrected(frame, torch.zeros(12, device=self.device))
-        rgb = self.tools.draw(gaussians, camera).rgb
+        image = self.tools.draw(gaussians, camera)
+        self.backdrop.look(image.alpha.detach())
+        rgb = image.rgb
         # what a Gaussian gives to a picture is its colour's gradient under a gradient of ones
-        weights = torch.autograd.grad(rgb, self.learned["colours"], torch.ones_like(rgb))[0]
-        self.hidden.look(gaussians, camera, weights[:, 0])
+        ones = torch.ones_like(rgb)
+        ones[..., 1] = self.frames.surely(frame, level)
+        weights = torch.autograd.grad(rgb, self.learned["colours"], ones)[0]
+        self.hidden.look(gaussians, camera, weights[:, 0], weights[:, 1])
+        self.core.paint(self.learned, self.head.parts["group"], self.hidden)
 
     def _fixed(self) -> list[str]:
         """Names of parts with a row per Gaussian that are not learned, but follow Gaussians that move or come."""
@@ -416,7 +438,9 @@ class PictureFit(ABC, Generic[H]):
 
     def _relocate(self, optimiser: torch.optim.Optimizer) -> None:
         opacity = self.learned["opacity_logits"].sigmoid()
-        plan = plan_relocation(opacity, self.learned["log_scales"], self.demand, self.unseen)
+        free = self.core.free
+        plan = plan_relocation(opacity[free], self.learned["log_scales"][free], self.demand[free], self.unseen[free])
+        plan = Relocation(free[plan.dead], free[plan.source])
         plan = self.own_plan(plan)
         rows = {name: tensor for name, tensor in self.learned.items() if name in self.head.per_gaussian}
         fixed = {name: self.head.parts[name] for name in self._fixed()}
@@ -452,6 +476,7 @@ class PictureFit(ABC, Generic[H]):
                 optimiser.state[parts[name]] |= plan.moments(optimiser.state[parts[name]])
         self.hidden.renewed(plan, parts["means"].detach())
         self.own_renewal(plan)
+        self.core.take(parts["group"], self.learned)
         self.demand = parts["means"].new_zeros(len(plan.source))
         self.unseen = torch.zeros_like(self.demand, dtype=torch.bool)
         self._pulls = 0

@@ -1,5 +1,6 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Where the Gaussians of a linear head start: face surface, shell (hair, ears, neck), mouth interior, torso.
+"""Where the Gaussians of a linear head start: face surface, shell (hair, ears, neck), mouth interior, torso, and a core
+within the shell.
 
 Everything is in head space (u). Lengths of the shell, mouth and torso are those of an average head and are stretched to
 the person's face. Points on the face carry the tracker's expression basis from the start, so motion is right before
@@ -10,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import numpy as np
 from scipy.spatial import cKDTree
@@ -17,10 +19,12 @@ from scipy.spatial import cKDTree
 from avatar3d.face.groups import CHIN, INNER_LIPS
 from avatar3d.face.rig import triangles_within
 
-HEAD, SHELL, MOUTH, TORSO = range(4)
+HEAD, SHELL, MOUTH, TORSO, CORE = range(5)
 _MEAN_FACE_HALF_WIDTH_U, _MEAN_FACE_HEIGHT_U = 0.766, 1.766
 _EARS, _TOP, _BOTTOM = (234, 454), 10, 152
 _LIP_CORNERS, _UPPER_LIP = (78, 308), 13
+_SKULL, _SKULL_CENTRE = np.array([0.88, 1.15, 1.05]), np.array([0, 0.25, -0.45])
+_CORE_SHRINK = 0.85  # so far within the outline that no frame shows it beside a person
 
 
 @dataclass(frozen=True)
@@ -31,6 +35,7 @@ class Counts:
     shell: int = 8000
     mouth: int = 900
     torso: int = 3500
+    core: int = 1800  # these stay as they are
 
 
 @dataclass(frozen=True)
@@ -50,6 +55,8 @@ class Scatter:
 
 
 Visible = Callable[[np.ndarray], np.ndarray]  # points [N,3] u -> [N] bool: inside the picture at rest
+# points [N,3] u about a skull and how far out each is in what is thicker than that -> where they are on this person's
+Wider = Callable[[np.ndarray, np.ndarray | float], np.ndarray]
 
 
 def scatter(
@@ -59,13 +66,21 @@ def scatter(
     counts: Counts,
     visible: Visible,
     rng: np.random.Generator,
+    outline: np.ndarray | None = None,
 ) -> Scatter:
-    """Starting points for a person with a neutral face [468,3] and an expression basis [468,3,E]."""
+    """Starting points for a person with a neutral face [468,3] and an expression basis [468,3,E].
+
+    Args:
+        outline: [A] how many times as far from the skull's middle the person's outline is as an average head's, by
+            direction (see `skull_rays`); None: an average head.
+    """
+    wider = partial(_widened, outline=outline, stretch=_stretch(neutral))
     parts = [
         _face(neutral, basis, triangles, counts.head, rng),
-        _shell(neutral, basis, counts.shell, visible, rng),
+        _shell(neutral, basis, counts.shell, visible, wider, rng),
         _mouth(neutral, basis, counts.mouth, rng),
         _torso(neutral, basis, counts.torso, visible, rng),
+        _core(neutral, basis, counts.core, visible, wider, rng),
     ]
     return Scatter(
         np.concatenate([part.points for part in parts]).astype(np.float32),
@@ -118,16 +133,53 @@ def _face(
     return _part(points, np.einsum("nc,ncjk->njk", within, basis[chosen]), HEAD, 1.0)
 
 
-def _shell(neutral: np.ndarray, basis: np.ndarray, count: int, visible: Visible, rng: np.random.Generator) -> Scatter:
+def skull_rays(neutral: np.ndarray, count: int) -> tuple[np.ndarray, np.ndarray]:
+    """The middle [3] of an average skull stretched to a face [468,3], and from there to its outline [count,3] u.
+
+    The rays stand upright in head space, the first to the person's +x, the others evenly round towards +y.
+    """
+    angle = np.arange(count) * 2 * np.pi / count
+    around = np.stack([np.cos(angle), np.sin(angle), 0 * angle], 1)
+    stretch = _stretch(neutral)
+    length = 1 / np.linalg.norm(around / (_SKULL * stretch), axis=1)
+    return _SKULL_CENTRE * stretch, around * length[:, None]
+
+
+def _widened(
+    skull: np.ndarray, share: np.ndarray | float, outline: np.ndarray | None, stretch: np.ndarray
+) -> np.ndarray:
+    """Points about the skull moved to a person's outline: inwards all the way, outwards by a share of it."""
+    if outline is None:
+        return skull
+    centre = _SKULL_CENTRE * stretch
+    angle = np.arctan2(*(skull - centre)[:, 1::-1].T) % (2 * np.pi)
+    factor = np.interp(angle, np.arange(len(outline) + 1) * 2 * np.pi / len(outline), np.append(outline, outline[0]))
+    factor = np.where(factor > 1, 1 + share * (factor - 1), factor)
+    return centre + (skull - centre) * np.stack([factor, factor, np.ones_like(factor)], 1)
+
+
+def _skull(count: int, thick: float, rng: np.random.Generator) -> np.ndarray:
+    """Points [count,3] about an average skull, all around."""
+    ray = rng.normal(size=(count, 3))
+    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
+    return ray * _SKULL * (1 + thick * rng.normal(size=(count, 1))) + _SKULL_CENTRE
+
+
+def _beside_face(skull: np.ndarray, furthest_back: float) -> np.ndarray:
+    before = (np.abs(skull[:, 0]) < 0.55) & (skull[:, 1] < 0.6) & (skull[:, 2] > 0)
+    lowest = np.interp(skull[:, 2], [-0.8, -0.3], [-0.3, -0.75])  # a skull ends higher at the back
+    return skull[(skull[:, 2] > furthest_back) & (skull[:, 1] > lowest) & ~before]
+
+
+def _shell(
+    neutral: np.ndarray, basis: np.ndarray, count: int, visible: Visible, wider: Wider, rng: np.random.Generator
+) -> Scatter:
     """An ellipsoid about the skull without what lies before the face, and a neck that blends into the body."""
     nearest = cKDTree(neutral)
     stretch = _stretch(neutral)
     necks = count // 5
-    ray = rng.normal(size=(count * 8, 3))
-    ray /= np.linalg.norm(ray, axis=1, keepdims=True)
-    skull = ray * [0.88, 1.15, 1.05] * (1 + 0.03 * rng.normal(size=(len(ray), 1))) + [0, 0.25, -0.45]
-    before_face = (np.abs(skull[:, 0]) < 0.55) & (skull[:, 1] < 0.6) & (skull[:, 2] > 0)
-    skull = skull[(skull[:, 2] > -0.9) & (skull[:, 1] > -0.75) & ~before_face] * stretch
+    skull = _beside_face(_skull(count * 8, 0.03, rng), -0.9) * stretch
+    skull = wider(skull, np.sqrt(rng.random(len(skull))))  # thick hair is more than its surface
     distance, _ = nearest.query(skull)
     skull = skull[((distance > 0.1) | (skull[:, 1] > 0.75 * stretch[1])) & visible(skull)][: count - necks]
     angle = rng.uniform(-np.pi / 2, np.pi / 2, 4 * necks)
@@ -139,6 +191,20 @@ def _shell(neutral: np.ndarray, basis: np.ndarray, count: int, visible: Visible,
     follows = np.exp(-((distance / 0.15) ** 2))[:, None, None]
     skin = 1 / (1 + np.exp(-(points[:, 1] / stretch[1] + 1.15) / 0.12))
     return _part(points, basis[vertex] * follows, SHELL, skin)
+
+
+def _core(
+    neutral: np.ndarray, basis: np.ndarray, count: int, visible: Visible, wider: Wider, rng: np.random.Generator
+) -> Scatter:
+    """Within the shell, further back than any frame shows: what is seen where the shell has nothing to show."""
+    stretch = _stretch(neutral)
+    skull = _beside_face(_skull(count * 8, 0.0, rng), -1.3)
+    # what stands beside a cheek would come before it as soon as the head turns
+    skull = wider(skull[(skull[:, 2] < -0.15) | (skull[:, 1] > 0.75)] * stretch, 0.5)
+    distance, _ = cKDTree(neutral).query(skull)
+    centre = _SKULL_CENTRE * stretch
+    points = centre + _CORE_SHRINK * (skull[(distance > 0.1) & visible(skull)][:count] - centre)
+    return _part(points, np.zeros((len(points), 3, basis.shape[-1])), CORE, 1.0)
 
 
 def _mouth(neutral: np.ndarray, basis: np.ndarray, count: int, rng: np.random.Generator) -> Scatter:

@@ -23,7 +23,7 @@ from avatar3d.avatar._driven import DrivenHead, Start
 from avatar3d.avatar._mesh import Frames, carried, frames_of
 from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._rigged_fit import RiggedFit
-from avatar3d.avatar._scatter import MOUTH, TORSO, Counts, Scatter
+from avatar3d.avatar._scatter import CORE, MOUTH, TORSO, Counts, Scatter
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, RIGHT_EYE
 from avatar3d.face.nearest import nearest_triangles
 from avatar3d.face.rig import triangles_within
@@ -134,5 +134,5 @@ def _bound(points: Scatter, vertices: np.ndarray, skin: np.ndarray) -> tuple[np.
         triangle[triangles_within(skin, ring)[nearest]] = len(skin) + number
     mouth = points.group == MOUTH
     triangle[mouth], follow[mouth] = len(skin), np.abs(points.tables[:, mouth]).max((0, 2)) > 0
-    follow[points.group == TORSO] = 0
+    follow[(points.group == TORSO) | (points.group == CORE)] = 0
     return triangle, follow

@@ -34,7 +34,7 @@ def test_a_linear_head_bakes_to_itself(made_up: MadeUp) -> None:
 def test_a_field_bakes_to_tables_on_the_same_codes(made_up: MadeUp) -> None:
     settings = TriplaneSettings(COUNTS, expression=2, taught_steps=40)
     still = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, settings)
-    head = still.taught(started(made_up.track, made_up.triangles, settings, 0))
+    head = still.taught(started(made_up.capture, made_up.track, made_up.triangles, settings, 0))
     seen, unseen = _codes(head, made_up)
     tables = baked(head, sampled_codes(seen))
     moved = torch.stack([100 * head.deform(code)[:, :3].norm(dim=1) for code in unseen])

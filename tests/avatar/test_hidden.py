@@ -45,7 +45,7 @@ def looked(gaussians: Gaussians, seen_by: Camera, hidden: Hidden | None = None) 
     colours = gaussians.colours.clone().requires_grad_()
     picture = Native()(replace(gaussians, colours=colours), seen_by).rgb
     (weights,) = torch.autograd.grad(picture, colours, torch.ones_like(picture))
-    hidden.look(gaussians, seen_by, weights[:, 0])
+    hidden.look(gaussians, seen_by, weights[:, 0], weights[:, 0])
     return hidden
 
 
@@ -102,6 +102,7 @@ def test_twins_are_seen_as_their_source_was_and_neighbours_are_looked_up_again()
     hidden = looked(walls(), camera())
     hidden.relocated(Relocation(dead=torch.tensor([200, 201]), source=torch.tensor([0, 1])))
     assert torch.equal(hidden.seen[200:202], hidden.seen[:2])
+    assert torch.equal(hidden.inside[200:202], hidden.inside[:2])
     moved = replace(walls(), means=walls().means.flip(0))
     before = hidden.near.clone()
     looked(moved, camera(), hidden)

@@ -32,11 +32,11 @@ def _task(made_up: MadeUp) -> TriplaneFit:
 def head(made_up: MadeUp) -> TriplaneHead:
     """Taught the tracker's motion."""
     still = TriplaneHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
-    return still.taught(started(made_up.track, made_up.triangles, SETTINGS, 0))
+    return still.taught(started(made_up.capture, made_up.track, made_up.triangles, SETTINGS, 0))
 
 
 def test_taught_it_repeats_the_trackers_motion(head: TriplaneHead, made_up: MadeUp) -> None:
-    points = started(made_up.track, made_up.triangles, SETTINGS, 0).points
+    points = started(made_up.capture, made_up.track, made_up.triangles, SETTINGS, 0).points
     codes = head.encode(made_up.track.motion)[made_up.track.fitted_frames :, : head.codes]
     wanted = torch.einsum("te,enc->tnc", codes[:, :2], torch.from_numpy(points.tables))
     found = torch.stack([head.deform(code)[:, :3] for code in codes])
