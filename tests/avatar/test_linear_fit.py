@@ -193,8 +193,9 @@ def test_a_batch_drawn_in_one_call_is_the_one_drawn_picture_by_picture(
         found.append((losses, {name: tensor.detach().clone() for name, tensor in task.learned.items()}))
     assert calls == [3] * 6 + [2] * 18
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    # sums of another order, made larger where a gradient is next to nothing by Adam's steps of up to 1e-2
     for name, tensor in found[0][1].items():
-        assert torch.allclose(tensor, found[1][1][name], rtol=1e-3, atol=1e-5), name
+        assert torch.allclose(tensor, found[1][1][name], rtol=1e-3, atol=1e-4), name
 
 
 def test_relocated_gaussians_take_over_parameters_and_moments(made_up: MadeUp, monkeypatch: pytest.MonkeyPatch) -> None:
