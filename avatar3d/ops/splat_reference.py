@@ -14,10 +14,10 @@ from torch import Tensor
 
 from avatar3d.geometry import matrix_from_quat
 from avatar3d.ops._harmonics import colours_seen
-from avatar3d.records import BLUR_PX2
 
 # as csrc/splat/splat.h
 NEAR = 0.01
+BLUR_PX2 = 0.1
 ALPHA_MIN, ALPHA_MAX = 1 / 255, 0.999
 STOP = 1e-4
 FIELD_MARGIN = 0.3
