@@ -1,5 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""How alike two pictures look: LPIPS where its weights are at hand, multi-scale gradients where they are not."""
+"""How alike two pictures look: LPIPS where its weights are at hand, multi-scale gradients where they are not; and
+whether they are equally sharp.
+"""
 
 from __future__ import annotations
 
@@ -21,6 +23,10 @@ _STRIDES = (4, 1, 1, 1, 1)
 _PADDINGS = (2, 2, 1, 1, 1)
 _POOLED = (1, 2)
 SMALLEST_PX = 31  # below this nothing is left after the second pooling
+_LUMA = (0.299, 0.587, 0.114)
+_LAPLACIAN = ((0.0, 1.0, 0.0), (1.0, -4.0, 1.0), (0.0, 1.0, 0.0))
+_WINDOW_PX, _STRIDE_PX = 8, 4
+_LEAST_DETAIL = 1e-6  # squared; keeps the root's slope finite where a picture is flat
 # mean and spread of ImageNet's colours in -1..1, as LPIPS v0.1 applies them
 _SHIFT = (-0.030, -0.088, -0.188)
 _SCALE = (0.458, 0.448, 0.450)
@@ -115,3 +121,23 @@ def gradient_loss(a: Tensor, b: Tensor, scales: int = 4) -> Tensor:
             break
         difference = functional.avg_pool2d(difference, 2)
     return torch.stack(found).mean()
+
+
+def sharpness_loss(a: Tensor, b: Tensor) -> Tensor:
+    """Mean absolute difference in how much fine detail two pictures have, window by window.
+
+    Detail is the root mean square of the luma's Laplacian in windows of 8 px. Where it moves in ways that a head cannot
+    follow, every other loss is least for a blur; this one asks for as much of it as was filmed, wherever it lies.
+
+    Args:
+        a, b: [3,h,w] 0..1, at least 10 px a side. Differentiable in `a`; `b` is the target.
+    """
+    with torch.no_grad():
+        wanted = _detail(b)
+    return (_detail(a) - wanted).abs().mean()
+
+
+def _detail(picture: Tensor) -> Tensor:
+    luma = torch.einsum("chw,c->hw", picture, picture.new_tensor(_LUMA))[None, None]
+    curved = functional.conv2d(luma, picture.new_tensor(_LAPLACIAN)[None, None])
+    return (functional.avg_pool2d(curved.square(), _WINDOW_PX, _STRIDE_PX) + _LEAST_DETAIL).sqrt()

@@ -13,8 +13,8 @@ import torch
 
 from avatar3d.avatar._codes import EXTRA_CODES, POSE_FEATURES
 from avatar3d.avatar._driven import CARRIED
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._linear_fit import LinearFit
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Perceptual, Tools
 from avatar3d.geometry import quat_from_rotvec, quat_multiply

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from avatar3d import assets, ranks
-from avatar3d.avatar._picture_fit import FitSettings
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._scatter import Counts
 from avatar3d.avatar.linear import LinearSettings
 from avatar3d.choose import choose

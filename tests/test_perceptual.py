@@ -1,6 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -13,7 +14,7 @@ from torch import Tensor
 from avatar3d import assets
 from avatar3d._unpack import read_arrays
 from avatar3d.errors import InputError
-from avatar3d.perceptual import SMALLEST_PX, Lpips, gradient_loss
+from avatar3d.perceptual import SMALLEST_PX, Lpips, gradient_loss, sharpness_loss
 from avatar3d.store import load_picture
 
 SHAPES = ((64, 3, 11), (192, 64, 5), (384, 192, 3), (256, 384, 3), (256, 256, 3))
@@ -169,3 +170,21 @@ def test_gradient_loss_sees_blur() -> None:
     a, _ = pictures(32)
     blurred = torch.nn.functional.avg_pool2d(a, 3, 1, 1)
     assert float(gradient_loss(blurred, a)) > float(gradient_loss(a * 0.98, a))
+
+
+def test_sharpness_loss_of_a_wave() -> None:
+    """cos(pi x / 2) has the Laplacian -2 cos(pi x / 2), whose mean square over whole periods is 2."""
+    wave = torch.cos(torch.pi / 2 * torch.arange(18.0)).expand(3, 18, 18)
+    assert float(sharpness_loss(wave, torch.zeros(3, 18, 18))) == pytest.approx(math.sqrt(2), abs=2e-3)
+    assert float(sharpness_loss(wave, wave.transpose(1, 2))) == pytest.approx(0, abs=1e-6)  # wherever it lies
+    assert float(sharpness_loss(torch.full((3, 18, 18), 0.7), torch.zeros(3, 18, 18))) == pytest.approx(0, abs=1e-6)
+
+
+def test_sharpness_loss_asks_for_what_blur_took() -> None:
+    real, _ = pictures(32)
+    made = torch.nn.functional.avg_pool2d(real, 3, 1, 1).requires_grad_()
+    sharpness_loss(made, real).backward()
+    assert made.grad is not None
+    assert torch.isfinite(made.grad).all()
+    sharper = made.detach() - 1e-3 * made.grad / made.grad.norm()
+    assert float(sharpness_loss(sharper, real)) < float(sharpness_loss(made.detach(), real))

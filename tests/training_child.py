@@ -14,8 +14,8 @@ from typing import Any
 
 from made_up import SETTINGS, MadeUp, make
 
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._linear_fit import LinearFit
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools
 from avatar3d.fit import Budget, Stage, StepReport, fit

@@ -11,7 +11,8 @@ from torch import Tensor
 
 from avatar3d import ranks
 from avatar3d.avatar._driven import DrivenHead
-from avatar3d.avatar._picture_fit import FitSettings, PictureFit
+from avatar3d.avatar._fit_settings import FitSettings
+from avatar3d.avatar._picture_fit import PictureFit
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation, Renewal, copy_moments
 from avatar3d.ops.blend import adam_low_rank, blend

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from math import radians
 from typing import Any, ClassVar, Generic, Self, TypeVar
 
@@ -22,6 +22,7 @@ from avatar3d.avatar._backdrop import Backdrop
 from avatar3d.avatar._codes import relative_pose
 from avatar3d.avatar._core import Core
 from avatar3d.avatar._driven import POSE, DrivenHead
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
@@ -38,6 +39,7 @@ from avatar3d.density import (
     renewed,
 )  # fmt: skip
 from avatar3d.ops.picture import picture_loss
+from avatar3d.perceptual import sharpness_loss
 from avatar3d.records import Camera, Capture, Gaussians, Image, Motion, Stage, Track
 from avatar3d.seeds import mixed, seeded
 
@@ -51,30 +53,6 @@ _SIDE = 30  # deg to which the head is turned to be looked at
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _GOLDEN = 0.618034  # steps of this share of a round are spread evenly, however many they are
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
-
-
-@dataclass(frozen=True)
-class FitSettings:
-    """How a head is trained; times are fractions of the budget."""
-
-    coarse_until: float = 0.4  # until then large pictures are drawn at half size
-    coarse_from_px: int = 384  # height from which a picture is large
-    relocate_from: float = 0.06  # Gaussians that draw nothing move to where the picture asks for more
-    relocate_until: float = 0.7
-    relocate_every: float = 0.03
-    renew_every: int = 0  # steps between two changes of the Gaussians' number (density control); 0: it stays
-    renew_from: int = 1000  # steps
-    renew_until: float = 0.6
-    most: int = 60_000  # Gaussians, where their number changes,
-    pixels_each: int = 4  # and no more than one for so many pixels of the picture
-    patch_px: int = 96  # of the perceptual term
-    patch_every: int = 2  # steps
-    refine_from: float = 0.05  # corrections of the poses begin
-    hidden_from: float = 0.04  # what hardly any frame shows looks like its neighbours
-    hidden_every: int = 10  # steps; 0: never
-    hidden_fade: float = 0.1  # of a shell's opacity (logit) at a time, where a core stands behind it
-    hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
-    retrack_at: float = 0.1  # the motion is measured again, where there is a way to: even a blurred head knows better
 
 
 class PictureFit(ABC, Generic[H]):
@@ -188,8 +166,8 @@ class PictureFit(ABC, Generic[H]):
         target, weight = self.frames.target(frame, level), self.frames.weight(frame, level)
         rgb, background = image.rgb.permute(2, 0, 1), self._background(level)
         terms = {"picture": picture_loss(rgb, image.alpha, background, target, weight, _SSIM_SHARE)}
-        if "perceptual" in stage.weights:
-            terms["perceptual"] = self._perceptual(image, target, frame, level, step)
+        if {"perceptual", "sharpness"} & stage.weights.keys():
+            terms |= self._patch_terms(image, target, frame, level, step)
         if "alpha" in stage.weights:
             terms["alpha"] = self.frames.alpha_error(image.alpha, frame, level)
         return terms | self.own_terms(stage, gaussians)
@@ -395,13 +373,16 @@ class PictureFit(ABC, Generic[H]):
             gaussians = self.head.assemble(self.offsets(self.codes[frame]), head, head)
         return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
 
-    def _perceptual(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> Tensor:
-        if self.tools.perceptual is None or step % self.settings.patch_every:
-            return target.new_zeros(())
+    def _patch_terms(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> dict[str, Tensor]:
+        """Of one square about the head, and not in every step: these take time."""
+        nothing = target.new_zeros(())
+        if step % self.settings.patch_every:
+            return {"perceptual": nothing, "sharpness": nothing}
         rows, columns = self.frames.patch(frame, level, self.settings.patch_px)
         patch = Image(image.rgb[rows, columns], image.alpha[rows, columns], image.depth)
-        drawn = _over(patch, self._background(level)[:, rows, columns])
-        return self.tools.perceptual(drawn, target[:, rows, columns])
+        drawn, real = _over(patch, self._background(level)[:, rows, columns]), target[:, rows, columns]
+        looks = nothing if self.tools.perceptual is None else self.tools.perceptual(drawn, real)
+        return {"perceptual": looks, "sharpness": sharpness_loss(drawn, real)}
 
     def _soothe(self, progress: float, time: int) -> None:
         if time % self.settings.hidden_look == 0:

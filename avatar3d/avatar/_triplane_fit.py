@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._driven import Start
-from avatar3d.avatar._picture_fit import FitSettings, PictureFit
+from avatar3d.avatar._fit_settings import FitSettings
+from avatar3d.avatar._picture_fit import PictureFit
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation, Renewal

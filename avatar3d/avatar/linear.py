@@ -16,8 +16,8 @@ from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
 from avatar3d.avatar._driven import CARRIED, DrivenHead, Start
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._linear_fit import LinearFit
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import Counts
 from avatar3d.ops.blend import blend
 from avatar3d.records import AtRest, Stage
@@ -45,7 +45,7 @@ class LinearHead(DrivenHead):
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"tables": 0.0}),
         Stage("shape", 0.4, _SHAPE),
-        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2}),
+        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
     )
 
     @classmethod

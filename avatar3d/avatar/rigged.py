@@ -20,8 +20,8 @@ from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
 from avatar3d.avatar._driven import DrivenHead, Start
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._mesh import Frames, carried, frames_of
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._rigged_fit import RiggedFit
 from avatar3d.avatar._scatter import CORE, MOUTH, TORSO, Counts, Scatter
 from avatar3d.face.groups import INNER_LIPS, LEFT_EYE, RIGHT_EYE
@@ -60,7 +60,7 @@ class RiggedHead(DrivenHead):
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"vertex_tables": 0.0}),
         Stage("shape", 0.4, _SHAPE),
-        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2}),
+        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
     )
 
     @classmethod

@@ -12,9 +12,9 @@ import torch
 from made_up import SETTINGS, MadeUp
 from torch import Tensor
 
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frames import Frames
 from avatar3d.avatar._linear_fit import LinearFit
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._pose_rows import PoseRows
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools

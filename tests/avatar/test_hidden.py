@@ -10,8 +10,8 @@ import torch
 from made_up import SETTINGS, MadeUp
 from torch import Tensor
 
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._hidden import Hidden
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools

@@ -11,8 +11,8 @@ import pytest
 import torch
 from made_up import SETTINGS, MadeUp, film
 
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._linear_fit import LinearFit
-from avatar3d.avatar._picture_fit import FitSettings
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools
 from avatar3d.density import Relocation

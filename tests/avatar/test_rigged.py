@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_up import COUNTS, MadeUp, film
 
-from avatar3d.avatar._picture_fit import FitSettings
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._scatter import HEAD, MOUTH, TORSO
 from avatar3d.avatar.rigged import RiggedHead, RiggedSettings
 from avatar3d.contracts import Tools
