@@ -45,7 +45,8 @@ class LinearHead(DrivenHead):
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"tables": 0.0}),
         Stage("shape", 0.4, _SHAPE),
-        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
+        Stage("detail", 0.75, _SHAPE | {"perceptual": 0.2}),
+        Stage("sharpness", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
     )
 
     @classmethod

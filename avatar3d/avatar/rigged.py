@@ -60,7 +60,8 @@ class RiggedHead(DrivenHead):
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"vertex_tables": 0.0}),
         Stage("shape", 0.4, _SHAPE),
-        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
+        Stage("detail", 0.75, _SHAPE | {"perceptual": 0.2}),
+        Stage("sharpness", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}),
     )
 
     @classmethod

@@ -62,7 +62,8 @@ class TriplaneHead(DrivenHead):
     stages: ClassVar = (
         Stage("start", 0.02, _SHAPE, {"planes": 0.0, "networks": 0.0}, {"hair_every": _HAIR_EVERY}),
         Stage("shape", 0.4, _SHAPE, own={"hair_every": _HAIR_EVERY}),
-        Stage("detail", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}, own={"hair_every": _HAIR_EVERY}),
+        Stage("detail", 0.75, _SHAPE | {"perceptual": 0.2}, own={"hair_every": _HAIR_EVERY}),
+        Stage("sharpness", 1.0, _SHAPE | {"perceptual": 0.2, "sharpness": 1.0}, own={"hair_every": _HAIR_EVERY}),
     )
 
     def __init__(self, parts: Mapping[str, Tensor], width: int, height: int) -> None:
