@@ -50,7 +50,8 @@ def test_two_processes_take_the_steps_of_one_that_draws_the_pictures_of_both(fac
     for name, tensor in first.items():
         if name != "figures":
             assert torch.equal(tensor, second[name]), f"{name} differs between the processes"
-            assert torch.allclose(tensor.float(), expected[name].float(), rtol=1e-3, atol=1e-5), name
+            # a hundredth of Adam's largest step: where a gradient is nearly 0, rounding says which way it goes
+            assert torch.allclose(tensor.float(), expected[name].float(), rtol=1e-3, atol=1e-4), name
     assert torch.allclose(first["losses"], expected["losses"], rtol=1e-5)
     assert torch.equal(first["figures"], expected["figures"])
     assert not second["figures"].any(), "only the first process should judge"

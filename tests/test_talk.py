@@ -181,7 +181,7 @@ def test_gradients_are_as_before_when_a_frame_has_been_drawn() -> None:
 
 def test_an_enlarged_picture_is_the_small_one_enlarged() -> None:
     """A sheet of Gaussians that just touch at the trained size shows no gaps at four times that size."""
-    side = torch.linspace(-0.9, 0.9, 28)
+    side = torch.linspace(-0.9, 0.9, 48)
     grid = torch.stack(torch.meshgrid(side, side, indexing="ij"), -1).view(-1, 2)
     count, depth = len(grid), 6.0
     sheet = Gaussians(
