@@ -18,6 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from avatar3d.avatar._aside import Aside, see_through
 from avatar3d.avatar._backdrop import Backdrop
 from avatar3d.avatar._codes import relative_pose
 from avatar3d.avatar._core import Core
@@ -26,7 +27,7 @@ from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
-from avatar3d.avatar._scatter import SHELL
+from avatar3d.avatar._scatter import CORE, SHELL
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
 from avatar3d.density import (
@@ -99,6 +100,8 @@ class PictureFit(ABC, Generic[H]):
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
         self.core = Core(head.parts["group"], self.learned)
+        core = head.parts["means"][head.parts["group"] == CORE].detach().cpu().numpy()
+        self.aside = Aside(np.concatenate([track.neutral, core]), head.parts["rest_pose"], track.camera)
         self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
         self._pulls = 0  # steps that `demand` sums up
         self._relocations = 0
@@ -150,8 +153,7 @@ class PictureFit(ABC, Generic[H]):
         return [{"name": name, "params": [self.learned[name]], "lr": lr} for name, lr in self.rates.items()]
 
     def losses(self, stage: Stage, progress: float, step: int, seeds: Sequence[int]) -> dict[str, Tensor]:
-        large = self.head.height >= self.settings.coarse_from_px
-        level = 1 if large and progress < self.settings.coarse_until else 0
+        level = self._rough_level() if progress < self.settings.coarse_until else 0
         self.corrections.begin([self._chosen(stage, progress, step, seed) for seed in seeds])
         found = []
         for seed, frame, (gaussians, image) in zip(seeds, self.corrections.frames, self._images(level), strict=True):
@@ -170,6 +172,8 @@ class PictureFit(ABC, Generic[H]):
             terms |= self._patch_terms(image, target, frame, level, step)
         if "alpha" in stage.weights:
             terms["alpha"] = self.frames.alpha_error(image.alpha, frame, level)
+        if "solid" in stage.weights:
+            terms["solid"] = self._see_through(frame, step)
         return terms | self.own_terms(stage, gaussians)
 
     @torch.no_grad()
@@ -324,6 +328,10 @@ class PictureFit(ABC, Generic[H]):
         K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
         return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
 
+    def _rough_level(self) -> int:
+        """At which pictures are drawn where their detail does not count."""
+        return 1 if self.head.height >= self.settings.coarse_from_px else 0
+
     def _chosen(self, stage: Stage, progress: float, step: int, seed: int) -> int:
         with seeded(seed):
             return self.frame_for(stage, progress, step)
@@ -384,6 +392,20 @@ class PictureFit(ABC, Generic[H]):
         looks = nothing if self.tools.perceptual is None else self.tools.perceptual(drawn, real)
         return {"perceptual": looks, "sharpness": sharpness_loss(drawn, real)}
 
+    def _see_through(self, frame: int, step: int) -> Tensor:
+        """How see-through the head of a frame is from a random side; not in every step.
+
+        How codes move Gaussians is not learned from this: from a side one would move for what another lacks.
+        """
+        if step % self.settings.aside_every:
+            return self.learned["means"].new_zeros(())
+        level = self._rough_level()
+        head, solid = (tensor.to(self.device) for tensor in self.aside.look(level))
+        with torch.no_grad():
+            offsets = self.offsets(self.codes[frame])
+        image = self.tools.draw(self.head.assemble(offsets, head, head), self._camera(level))
+        return see_through(image.alpha, solid)
+
     def _soothe(self, progress: float, time: int) -> None:
         if time % self.settings.hidden_look == 0:
             usable = self.frames.usable
@@ -400,7 +422,7 @@ class PictureFit(ABC, Generic[H]):
 
     @torch.enable_grad()
     def _look_at_hidden(self, frame: int) -> None:
-        level = 1 if self.head.height >= self.settings.coarse_from_px else 0
+        level = self._rough_level()
         camera = self._camera(level)
         gaussians = self._corrected(frame, torch.zeros(12, device=self.device))
         image = self.tools.draw(gaussians, camera)
