@@ -25,6 +25,7 @@ from avatar3d.records import (
     Capture,
     FaceModel,
     Gaussians,
+    Heard,
     Image,
     Motion,
     Sound,
@@ -199,6 +200,24 @@ class Listen(Protocol):
         """Features [T,width] float32 at FPS, T = round(sound.seconds * FPS); any sample rate is accepted."""
 
 
+class Hearing(Protocol):
+    """An audio feature at work on a sound that is still coming; what it tells does not depend on the chunks."""
+
+    def push(self, samples: np.ndarray) -> Heard:
+        """What these samples [S] float32 -1..1, of any number, complete."""
+
+    def close(self) -> Heard:
+        """What was still to come, if the sound ends here; nothing may be pushed any more."""
+
+
+@runtime_checkable
+class ListenLive(Listen, Protocol):
+    """An audio feature that can also follow a sound: `Hearing`, joined, is what it makes of the whole."""
+
+    def live(self, rate: int) -> Hearing:
+        """Begins to hear a sound of `rate` Hz."""
+
+
 @runtime_checkable
 class Speak(Saved, Protocol):
     """A motion model: sound in, motion of the face out (head pose is laid over afterwards)."""
@@ -211,3 +230,23 @@ class Speak(Saved, Protocol):
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], listen: Listen | None = None) -> Self:
         """As Saved; `listen` is the part of the same name that it was trained on."""
+
+
+class Speaking(Protocol):
+    """A motion model at work on a sound that is still coming; what it says does not depend on the chunks."""
+
+    look_ahead_s: float  # a frame is final when so much sound has come after its end
+
+    def push(self, samples: np.ndarray) -> Motion:
+        """The frames that these samples [S] float32 -1..1, of any number, complete."""
+
+    def close(self) -> Motion:
+        """The frames that were still to come, if the sound ends here; nothing may be pushed any more."""
+
+
+@runtime_checkable
+class SpeakLive(Speak, Protocol):
+    """A motion model that can also follow a sound: `Speaking`, joined, is what it makes of the whole."""
+
+    def live(self, rate: int, seed: int = 0) -> Speaking:
+        """Begins to say a sound of `rate` Hz."""

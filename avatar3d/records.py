@@ -73,6 +73,15 @@ class Sound:
 
 
 @dataclass(frozen=True)
+class Heard:
+    """What an audio feature has made of the newest piece of a sound that is still coming."""
+
+    rows: np.ndarray  # [T,D] float32 at FPS
+    loudness_db: np.ndarray  # [4*T] below full scale, of hops of 10 ms
+    harmonicity: np.ndarray  # [4*T] 0..1, how voiced each hop is
+
+
+@dataclass(frozen=True)
 class Landmarks:
     """What the face detector saw, frame by frame; rows of frames without a face are NaN."""
 

@@ -4,21 +4,20 @@
 from __future__ import annotations
 
 import numpy as np
+from scipy.fft import rfft
 from scipy.ndimage import maximum_filter1d
 from scipy.signal.windows import hann
 
-from avatar3d.dsp import HOP, HOPS_PER_S, loudness_db, pitch, resampled, windows
+from avatar3d.dsp import HOP, HOPS_PER_S, followed, loudness_db, pitch, resampled, windows
 from avatar3d.records import FPS, SAMPLE_RATE, Sound, frame_count
 
 __all__ = ["Mel"]
 
-_HOPS_PER_ROW = int(HOPS_PER_S / FPS)
+HOPS_PER_ROW = int(HOPS_PER_S / FPS)
 _WINDOW, _FFT = HOP * 5 // 2, 512  # 25 ms
 _BAND_HZ = (60.0, 7600.0)
-_ROWS_AT_ONCE = 750  # half a minute: bounds the memory
+ROWS_AT_ONCE = 250  # ten seconds: bounds the memory
 _CENTRE_DB, _SPREAD_DB, _DEPTH_DB = -35.0, 20.0, -70.0  # speech after the level is taken off, for numbers about 1
-_RELEASE_DB_PER_S = 2.0
-_FLOOR_DB = -50.0  # the level never falls below this, so that a quiet room is not made loud
 _PRIME_S = 3.0
 _VOICED = 0.6
 _TINY = 1e-13  # -130 dB: below any recording, above nothing
@@ -39,7 +38,7 @@ class Mel:
         self.width = 2 * bands + 3
         self.look_ahead_s = 0.12
         self._filters = _mel_filters(bands)
-        self._window = hann(_WINDOW, sym=False).astype(np.float32)
+        self._window = hann(_WINDOW, sym=False)
 
     def __call__(self, sound: Sound) -> np.ndarray:
         """Rows [T,width] float32 at FPS, T = round(sound.seconds * FPS)."""
@@ -47,50 +46,57 @@ class Mel:
         rows = np.zeros((frame_count(sound), self.width), np.float32)
         if not len(rows):
             return rows
-        level = self._level_db(samples, len(rows) * _HOPS_PER_ROW)
+        loudness = _loudness(samples, len(rows) * HOPS_PER_ROW)
+        level = self._level_db(loudness)
         octave = 0.0
-        for begin in range(0, len(rows), _ROWS_AT_ONCE):
-            count = min(_ROWS_AT_ONCE, len(rows) - begin)
-            first, hops = begin * _HOPS_PER_ROW, count * _HOPS_PER_ROW
-            reference = level[first : first + hops]
-            frequency, harmonicity = pitch(samples, first, hops)
-            octaves, octave = _relative_octaves(frequency, harmonicity, octave)
-            loudness = (loudness_db(samples, first, hops) - reference).clip(_DEPTH_DB) / _SPREAD_DB + 1
-            rows[begin : begin + count] = np.hstack(
-                [
-                    self._spectra(samples, first, hops, reference).reshape(count, -1),
-                    *(_per_row(value)[:, None] for value in (loudness, harmonicity, octaves)),
-                ]
-            )
+        for begin in range(0, len(rows), ROWS_AT_ONCE):
+            part = slice(begin, min(begin + ROWS_AT_ONCE, len(rows)))
+            hops = slice(part.start * HOPS_PER_ROW, part.stop * HOPS_PER_ROW)
+            frequency, harmonicity = pitch(samples, hops.start, hops.stop - hops.start)
+            octaves, octave = relative_octaves(frequency, harmonicity, octave)
+            rows[part] = self.rows(samples, hops.start, level[hops], loudness[hops], harmonicity, octaves)
         return rows
 
-    def _spectra(self, samples: np.ndarray, first: int, hops: int, level: np.ndarray) -> np.ndarray:
+    def rows(
+        self,
+        samples: np.ndarray,
+        first: int,
+        level: np.ndarray,
+        loudness: np.ndarray,
+        harmonicity: np.ndarray,
+        octaves: np.ndarray,
+    ) -> np.ndarray:
+        """Rows [hops/4,width] float32 of samples [S] at SAMPLE_RATE, from hop `first` on.
+
+        Args:
+            level: [hops] dB, how loud the voice is; loudness [hops] dB, how loud it is in this moment.
+            harmonicity: [hops] 0..1; octaves [hops] from the voice's usual pitch.
+        """
+        relative = (loudness - level).clip(_DEPTH_DB) / _SPREAD_DB + 1
+        spectra = self._spectra(samples, first, level).reshape(-1, 2 * self.bands)
+        numbers = np.stack([relative, harmonicity, octaves], 1).reshape(-1, HOPS_PER_ROW, 3).mean(1)
+        return np.hstack([spectra, numbers]).astype(np.float32)
+
+    def _spectra(self, samples: np.ndarray, first: int, level: np.ndarray) -> np.ndarray:
         """Log-mel spectra [hops/2,bands] over 20 ms each, about zero mean and unit spread."""
-        power = np.abs(np.fft.rfft(windows(samples, _WINDOW, first, hops) * self._window, _FFT)) ** 2
-        band_db = 10 * np.log10(power.astype(np.float32) @ self._filters + _TINY)
+        power = np.abs(rfft(windows(samples, _WINDOW, first, len(level)) * self._window, _FFT)) ** 2
+        band_db = 10 * np.log10(power @ self._filters + _TINY)
         relative = (band_db - level[:, None]).clip(_DEPTH_DB)
         return ((relative - _CENTRE_DB) / _SPREAD_DB).reshape(-1, 2, self.bands).mean(1)
 
-    def _level_db(self, samples: np.ndarray, hops: int) -> np.ndarray:
-        """The voice's level [hops]: the peaks of its loudness, forgotten slowly."""
-        loudness = np.concatenate(
-            [
-                loudness_db(samples, first, min(_ROWS_AT_ONCE * _HOPS_PER_ROW, hops - first))
-                for first in range(0, hops, _ROWS_AT_ONCE * _HOPS_PER_ROW)
-            ]
-        )
+    def _level_db(self, loudness: np.ndarray) -> np.ndarray:
+        """The voice's level [hops]: the peaks of its loudness [hops], forgotten slowly."""
         ahead = int(self.look_ahead_s * HOPS_PER_S) - 3  # the window of loudness itself reaches 25 ms ahead
         peaks = maximum_filter1d(loudness, ahead + 1, mode="nearest", origin=-((ahead + 1) // 2))
-        peaks[0] = max(peaks[: int(_PRIME_S * HOPS_PER_S)].max(), _FLOOR_DB)
-        fall = np.arange(hops) * (_RELEASE_DB_PER_S / HOPS_PER_S)
-        return np.maximum(np.maximum.accumulate(peaks + fall) - fall, _FLOOR_DB)
+        return followed(peaks, peaks[: int(_PRIME_S * HOPS_PER_S)].max())
 
 
-def _per_row(values: np.ndarray) -> np.ndarray:
-    return values.reshape(-1, _HOPS_PER_ROW).mean(1)
+def _loudness(samples: np.ndarray, hops: int) -> np.ndarray:
+    at_once = ROWS_AT_ONCE * HOPS_PER_ROW
+    return np.concatenate([loudness_db(samples, at, min(at_once, hops - at)) for at in range(0, hops, at_once)])
 
 
-def _relative_octaves(frequency: np.ndarray, harmonicity: np.ndarray, mean: float) -> tuple[np.ndarray, float]:
+def relative_octaves(frequency: np.ndarray, harmonicity: np.ndarray, mean: float) -> tuple[np.ndarray, float]:
     """Pitch [hops] in octaves about its running mean, 0 where unvoiced; and the mean to go on with (0 = none yet)."""
     octaves = np.log2(frequency)
     voiced = harmonicity > _VOICED
@@ -119,4 +125,4 @@ def _mel_filters(bands: int) -> np.ndarray:
     area = triangles.sum(0)
     lift = (edges[1:-1] / 1000) ** 2
     window_power = (hann(_WINDOW, sym=False) ** 2).sum() * _WINDOW / 4
-    return (triangles / area * lift / window_power).astype(np.float32)
+    return triangles / area * lift / window_power
