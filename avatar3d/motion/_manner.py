@@ -58,7 +58,14 @@ class Manner:
     def kept_to(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
         """Expressions [T,K] that the person might make, from what a network says [T,K] while `gate` [T] is open."""
         # codes have zero mean over the capture, so a factor spreads them about the mean face
-        usual = np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high)
+        return self._gated(np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high), gate)
+
+    def kept_live(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
+        """As `kept_to`, of speech that is still coming: without a look at neighbours, as `audio2motion.onnx` has it."""
+        usual = np.clip(self.gain * said, self.low, self.high)
+        return self._gated(usual, gate)
+
+    def _gated(self, usual: np.ndarray, gate: np.ndarray) -> np.ndarray:
         open_share = gate[:, None]
         return (open_share * usual + (1 - open_share) * self.closed).astype(np.float32)
 

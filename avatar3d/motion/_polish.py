@@ -112,10 +112,19 @@ def blink_onsets(blink: np.ndarray) -> np.ndarray:
 def blinks(frames: int, habit: BlinkHabit, rng: np.random.Generator, fps: float = FPS) -> np.ndarray:
     """Lid closings [frames,2] 0..1 with intervals drawn from `habit`; both lids move together."""
     closing = np.zeros(frames + len(BLINK_PROFILE), np.float32)
-    at = rng.uniform(0.3, 1.0) * np.exp(habit.log_interval)  # a clip does not begin with a blink
+    at = first_blink_s(habit, rng)
     while (first := round(at * fps)) < frames:
         span = slice(first, first + len(BLINK_PROFILE))
         closing[span] = np.maximum(closing[span], BLINK_PROFILE)
-        interval = np.exp(rng.normal(habit.log_interval, habit.log_spread))
-        at += float(np.clip(interval, _SHORTEST_S, _LONGEST_S))
+        at += blink_interval_s(habit, rng)
     return np.repeat(closing[:frames, None], 2, axis=1)
+
+
+def first_blink_s(habit: BlinkHabit, rng: np.random.Generator) -> float:
+    """When the first blink comes: a clip does not begin with one."""
+    return float(rng.uniform(0.3, 1.0) * np.exp(habit.log_interval))
+
+
+def blink_interval_s(habit: BlinkHabit, rng: np.random.Generator) -> float:
+    """From one blink to the next."""
+    return float(np.clip(np.exp(rng.normal(habit.log_interval, habit.log_spread)), _SHORTEST_S, _LONGEST_S))

@@ -26,15 +26,37 @@ class TcnShape:
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     dropout: float = 0.3
     contexts: tuple[int, ...] = (1, 2, 4, 8)  # rows before and after that each of the linear maps sees
+    ahead: int | None = None  # rows after it that a prediction sees, 0 to 2; None: as many as before it
 
     @property
-    def reach(self) -> int:
-        """Rows before and after that one prediction sees."""
-        return max(1 + sum(self.dilations), *self.contexts)
+    def before(self) -> int:
+        """Rows before its frame that a prediction sees."""
+        return max(sum(pads[0] for pads in (self.enter_pads, *self.block_pads)), *self.contexts)
+
+    @property
+    def after(self) -> int:
+        """Rows after its frame that a prediction sees."""
+        return self.before if self.ahead is None else self.ahead
+
+    @property
+    def enter_pads(self) -> tuple[int, int]:
+        """Zeros before and after what the first convolution takes: it alone looks ahead, where little is allowed."""
+        return (1, 1) if self.ahead is None else (2 - self.ahead, self.ahead)
+
+    @property
+    def block_pads(self) -> tuple[tuple[int, int], ...]:
+        """The same of each dilated convolution."""
+        return tuple((step, step) if self.ahead is None else (2 * step, 0) for step in self.dilations)
+
+    @property
+    def linear_pads(self) -> tuple[int, int]:
+        """The same of the linear maps."""
+        longest = max(self.contexts)
+        return longest, longest if self.ahead is None else min(longest, self.ahead)
 
 
 class TcnNet(nn.Module):
-    """Feature rows [B,T,D] to the expressions [B,T,M,K] of every member (Bai et al., 2018, not causal here).
+    """Feature rows [B,T,D] to the expressions [B,T,M,K] of every member (after Bai et al., 2018).
 
     A member is the mean of linear maps of the rows about a frame, short and long, which are solved for; plus dilated
     convolutions, which are trained and begin at nothing: a training cut short still leaves the linear model.
@@ -49,13 +71,13 @@ class TcnNet(nn.Module):
         super().__init__()
         self.shape = shape
         members, width = shape.members, shape.members * shape.channels
-        self.enter = nn.Conv1d(shape.features, width, 3, padding=1)
+        self.enter = nn.Conv1d(shape.features, width, 3)
         self.blocks = nn.ModuleList(
-            nn.Conv1d(width, width, 3, dilation=step, padding=step, groups=members) for step in shape.dilations
+            nn.Conv1d(width, width, 3, dilation=step, groups=members) for step in shape.dilations
         )
         self.leave = nn.Conv1d(width, members * shape.expressions, 1, groups=members)
         nn.init.zeros_(self.leave.weight)
-        outputs, taps = members * shape.expressions, 2 * max(shape.contexts) + 1
+        outputs, taps = members * shape.expressions, sum(shape.linear_pads) + 1
         self.register_buffer("linear", torch.zeros(outputs, shape.features, taps))
         self.register_buffer("linear_bias", torch.zeros(outputs))
         self.register_buffer("feature_mean", torch.zeros(shape.features))
@@ -75,7 +97,8 @@ class TcnNet(nn.Module):
             heard: [T,M] bool, the rows each member may learn from.
         """
         scaled = self.normalised(torch.from_numpy(rows)).numpy()
-        maps = [mean_ridge(scaled, codes, heard[:, member], self.shape.contexts) for member in range(heard.shape[1])]
+        spans = self.shape.contexts, self.shape.ahead
+        maps = [mean_ridge(scaled, codes, heard[:, member], *spans) for member in range(heard.shape[1])]
         self.linear.copy_(torch.from_numpy(np.concatenate([weights for weights, _ in maps])))
         self.linear_bias.copy_(torch.from_numpy(np.concatenate([bias for _, bias in maps])))
 
@@ -84,14 +107,15 @@ class TcnNet(nn.Module):
         return (rows - self.feature_mean) / self.feature_scale
 
     def forward(self, rows: Tensor) -> Tensor:
-        dropout = self.shape.dropout
+        shape, dropout = self.shape, self.shape.dropout
         columns = rows.transpose(1, 2)
-        hidden = functional.gelu(self.enter(columns))
-        for block in self.blocks:
-            hidden = hidden + functional.dropout(functional.gelu(block(hidden)), dropout, self.training)
+        hidden = functional.gelu(self.enter(functional.pad(columns, shape.enter_pads)))
+        for block, pads in zip(self.blocks, shape.block_pads, strict=True):
+            fresh = functional.gelu(block(functional.pad(hidden, pads)))
+            hidden = hidden + functional.dropout(fresh, dropout, self.training)
         out = self.leave(functional.dropout(hidden, dropout, self.training))
-        out = out + functional.conv1d(columns, self.linear, self.linear_bias, padding=max(self.shape.contexts))
-        return out.unflatten(1, (self.shape.members, self.shape.expressions)).permute(0, 3, 1, 2)
+        out = out + functional.conv1d(functional.pad(columns, shape.linear_pads), self.linear, self.linear_bias)
+        return out.unflatten(1, (shape.members, shape.expressions)).permute(0, 3, 1, 2)
 
     @torch.no_grad()
     def say(self, rows: np.ndarray) -> np.ndarray:
@@ -101,8 +125,8 @@ class TcnNet(nn.Module):
         said = np.empty((len(rows), self.shape.members, self.shape.expressions), np.float32)
         for begin in range(0, len(rows), _ROWS_AT_ONCE):
             end = min(begin + _ROWS_AT_ONCE, len(rows))
-            first = max(begin - self.shape.reach, 0)
-            piece = self.normalised(torch.from_numpy(rows[first : end + self.shape.reach]))[None]
+            first = max(begin - self.shape.before, 0)
+            piece = self.normalised(torch.from_numpy(rows[first : end + self.shape.after]))[None]
             said[begin:end] = self(piece)[0, begin - first : end - first].numpy()
         self.train(training)
         return said

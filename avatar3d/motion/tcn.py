@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict
-from typing import Any, Self
+from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
@@ -13,16 +13,16 @@ from torch import Tensor
 
 from avatar3d.contracts import Listen
 from avatar3d.errors import InputError
+from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
 from avatar3d.motion._tcn_fit import STAGES, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
-from avatar3d.records import FPS, Motion, Sound, Track
+from avatar3d.records import Motion, Sound, Track
 
 __all__ = ["Tcn"]
 
 _GAIN_RANGE = (1.0, 1.7)  # more would turn what is only noise into a mouth that flaps
-_AT_REST = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 
 
 class Tcn:
@@ -36,6 +36,7 @@ class Tcn:
     """
 
     stages = STAGES
+    ahead: ClassVar[int | None] = None  # rows after a frame that its prediction sees; None: as many as before it
 
     def __init__(self, listen: Listen, net: TcnNet, manner: Manner) -> None:
         self.listen, self.net, self.manner = listen, net, manner
@@ -43,14 +44,14 @@ class Tcn:
     @classmethod
     def learner(cls, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> TcnFit:
         """What `avatar3d.fit.fit` trains; `learned` makes a voice of it."""
-        shape = TcnShape(listen.width, track.basis.shape[2])
+        shape = TcnShape(listen.width, track.basis.shape[2], ahead=cls.ahead)
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = TcnNet(shape)
         return TcnFit(net, listen, sound, track, cuts, seed)
 
     @classmethod
-    def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Tcn:
+    def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Self:
         """The voice that a finished training gives."""
         gain = float(np.clip(1 / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
         return cls(listen, fit.net.eval(), Manner.of(track, gain))
@@ -59,15 +60,8 @@ class Tcn:
         """Motion with T = round(sound.seconds * FPS) rows; the seed decides when the lids close."""
         rows = self.listen(sound)
         expression = self.manner.kept_to(self.net.say(rows).mean(1), speech_gate(sound))
-        frames = len(rows)
-        blink = blinks(frames, self.manner.habit, np.random.default_rng(seed))
-        return Motion(
-            expression=self.manner.with_lids(expression, blink),
-            blink=blink,
-            gaze=np.zeros((frames, 4), np.float32),
-            head=np.tile(np.array(_AT_REST, np.float32), (frames, 1)),
-            fps=FPS,
-        )
+        blink = blinks(len(rows), self.manner.habit, np.random.default_rng(seed))
+        return at_rest(self.manner.with_lids(expression, blink), blink)
 
     def config(self) -> dict[str, Any]:
         """The network's shape as JSON values."""
