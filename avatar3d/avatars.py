@@ -12,10 +12,10 @@ from torch import Tensor
 
 from avatar3d import __version__
 from avatar3d.choose import choose
-from avatar3d.contracts import Head, Speak
+from avatar3d.contracts import Head, Portable, Speak, SpeakLive
 from avatar3d.errors import InputError
 from avatar3d.records import BLUR_PX2, Motion
-from avatar3d.store import AvatarFolder
+from avatar3d.store import LIVE_VOICE, AvatarFolder
 
 # what a player must do to draw the same picture as the trainer
 RASTERIZER = {
@@ -37,6 +37,7 @@ class Avatar:
     voice: Speak | None  # None: made from a video without sound
     clip: Motion  # the person's motion in the capture
     about: dict[str, Any] = field(default_factory=dict)  # name, consent, provenance, licences, figures
+    live: SpeakLive | None = None  # the same voice for speech that is still coming
 
 
 def save_avatar(path: Path, avatar: Avatar, steps: Mapping[str, Tensor] | None = None) -> None:
@@ -45,17 +46,25 @@ def save_avatar(path: Path, avatar: Avatar, steps: Mapping[str, Tensor] | None =
     Args:
         steps: write a compact one, see `AvatarFolder.write`.
     """
-    voice = avatar.voice
+    voice, live = avatar.voice, avatar.live
     manifest = {
         "program": __version__,
         "units": "1 unit = 10 cm; head space x right, y up, z out of the face",
         "rasterizer": RASTERIZER,
         "head": {"part": part_name(avatar.head), "config": avatar.head.config()},
         "voice": None if voice is None else voice_entry(voice),
+        "live_voice": None if live is None else voice_entry(live),
         "about": avatar.about,
     }
-    voice_tensors = None if voice is None else voice.tensors()
-    AvatarFolder(path).write(manifest, avatar.head.tensors(), voice_tensors, avatar.clip, steps)
+    AvatarFolder(path).write(
+        manifest,
+        avatar.head.tensors(),
+        None if voice is None else voice.tensors(),
+        avatar.clip,
+        steps,
+        None if live is None else live.tensors(),
+        live.onnx() if isinstance(live, Portable) else None,
+    )
 
 
 def open_avatar(path: Path) -> Avatar:
@@ -67,13 +76,14 @@ def open_avatar(path: Path) -> Avatar:
     folder = AvatarFolder(path)
     manifest = folder.read_manifest()
     try:
-        head, voice = manifest["head"], manifest["voice"]
+        head, voice, live = manifest["head"], manifest["voice"], manifest.get("live_voice")
         _check_convention(path, manifest["rasterizer"])
         return Avatar(
             head=choose("avatar3d.avatar", head["part"]).restore(head["config"], folder.read_head()),
             voice=voice and restore_voice(voice, folder.read_voice()),
             clip=folder.read_clip(),
             about=manifest.get("about", {}),
+            live=live and restore_voice(live, folder.read_voice(LIVE_VOICE)),
         )
     except (KeyError, TypeError, RuntimeError, ValueError) as error:
         if isinstance(error, InputError):
@@ -97,11 +107,10 @@ def voice_entry(voice: Speak) -> dict[str, Any]:
     return {"part": part_name(voice), "config": voice.config(), "listen": listen}
 
 
-def restore_voice(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Speak:
+def restore_voice(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
     """The voice that `voice_entry` and its `tensors()` describe."""
     listen = choose("avatar3d.audio", entry["listen"])() if entry["listen"] else None
-    voice: Speak = choose("avatar3d.motion", entry["part"]).restore(entry["config"], tensors, listen)
-    return voice
+    return choose("avatar3d.motion", entry["part"]).restore(entry["config"], tensors, listen)
 
 
 def part_name(part: Any) -> str:

@@ -219,6 +219,14 @@ class ListenLive(Listen, Protocol):
 
 
 @runtime_checkable
+class Described(Protocol):
+    """An audio feature that other programs can compute too."""
+
+    def described(self) -> dict[str, Any]:
+        """What they must know of it, as JSON values: at least `feature`, its name among them."""
+
+
+@runtime_checkable
 class Speak(Saved, Protocol):
     """A motion model: sound in, motion of the face out (head pose is laid over afterwards)."""
 
@@ -250,3 +258,11 @@ class SpeakLive(Speak, Protocol):
 
     def live(self, rate: int, seed: int = 0) -> Speaking:
         """Begins to say a sound of `rate` Hz."""
+
+
+@runtime_checkable
+class Portable(Protocol):
+    """A motion model that programs without torch can run, such as a page."""
+
+    def onnx(self) -> bytes | None:
+        """An ONNX file from rows of its audio feature to expressions; None where they cannot compute the feature."""

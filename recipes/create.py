@@ -23,13 +23,14 @@ from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
 from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable
-from avatar3d.recipes.voice import VoiceSettings, train_voice
+from avatar3d.recipes.voice import LIVE_RUN, VoiceSettings, live, train_voice
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
 from avatar3d.talk import perform, show
 
 SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
 LEARNED_R = 0.35  # between predicted and real opening of the mouth; below it chance is near
+WITHOUT_LIVE = ("quick",)  # presets in whose time there is no second voice
 CLIP_S = 60.0  # of the person's own movement, kept in the avatar
 
 
@@ -55,8 +56,8 @@ def create(
     """Does every stage whose inputs have changed.
 
     Returns:
-        JSON values: those of `prepare`, "kind" (of head), "preset", "head" and "voice" (how they were trained),
-        "avatar", "samples" (a video, and a page in 3D for a head that pages can play) and "report" (paths),
+        JSON values: those of `prepare`, "kind" (of head), "preset", "head", "voice" and "live_voice" (how they were
+        trained), "avatar", "samples" (a video, and a page in 3D for a head that pages can play) and "report" (paths),
         "avatar_mb", "seconds" per stage, "peak_rss_mb", "wall_s" of this run.
 
     Raises:
@@ -94,9 +95,14 @@ def _made(
     with clock.timed("voice"):
         voice, voice_figures = train_voice(work, _voice_training(settings), watch)
     warnings += voice_warnings(voice_figures)
+    live_voice, live_figures = None, None
+    if voice is not None and settings.preset not in WITHOUT_LIVE:
+        with clock.timed(LIVE_RUN):
+            live_voice, live_figures = train_voice(work, live(_voice_training(settings)), watch)
     described = about(prepared, settings)
     followed, jumps = as_trained(work, settings.head, prepared.track)
-    avatar = Avatar(head, voice, steady_clip(followed, (*prepared.capture.cuts, *jumps)), described)
+    clip = steady_clip(followed, (*prepared.capture.cuts, *jumps))
+    avatar = Avatar(head, voice, clip, described, live_voice)
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
     suffixes = (".mp4", ".html") if plays(head) else (".mp4",)
     if not plays(head):
@@ -112,6 +118,7 @@ def _made(
         "preset": settings.preset,
         "head": head_figures,
         "voice": voice_figures,
+        "live_voice": live_figures,
         "warnings": warnings,
         "avatar": str(folder),
         "samples": [str(sample) for sample in samples],
@@ -228,7 +235,8 @@ def _written(work: Work, folder: Path, avatar: Avatar, settings: CreateSettings)
     """Writes the avatar folder unless it stands there, whole, made of the same head, voice and description."""
     lasting = {key: value for key, value in avatar.about.items() if key != "provenance"}
     stage = _stage("avatar", settings)
-    key = key_of("avatar", work.key(settings.head), work.key("voice"), lasting)
+    live_key = None if avatar.live is None else work.key(LIVE_RUN)
+    key = key_of("avatar", work.key(settings.head), work.key("voice"), live_key, lasting)
     if work.key(stage) == key and _whole(folder):
         return
     save_avatar(folder, avatar)

@@ -24,7 +24,7 @@ from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
-RUN = "voice"
+RUN, LIVE_RUN = "voice", "live_voice"
 _VERSION = 2  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
@@ -42,11 +42,17 @@ class VoiceSettings:
     motion: str = "tcn"  # the motion model
     head: str = STANDARD  # the kind of head to speak with: see `measured_anew`
     seed: int = 0
+    run: str = RUN  # the name of the stage, and of its folder
+
+
+def live(usual: VoiceSettings) -> VoiceSettings:
+    """Settings of the same voice for speech that is still coming."""
+    return replace(usual, audio="mel_live", motion="tcn_live", run=LIVE_RUN)
 
 
 def train_voice(
     work: Work, settings: VoiceSettings = VoiceSettings(), watch: Watch = unwatched
-) -> tuple[Speak | None, dict[str, Any]]:
+) -> tuple[Any, dict[str, Any]]:
     """Trains the voice of a prepared work folder and keeps it in runs/voice; a finished one is read back.
 
     Returns:
@@ -58,10 +64,11 @@ def train_voice(
     """
     motion = measured_anew(work, settings.head)
     learned_from = work.key("track") if motion is None else file_hash(work.motion(settings.head))
-    chosen = {name: value for name, value in asdict(settings).items() if name != "head"}
+    chosen = {name: value for name, value in asdict(settings).items() if name not in ("head", "run")}
     key = key_of("voice", _VERSION, work.key("capture"), learned_from, work.key("sync"), chosen)
-    if work.key(RUN) == key and (stored := load_voice(work)) is not None:
-        return stored, load_tensors(work.run(RUN) / _FILE)[1]["figures"]
+    run = work.run(settings.run)
+    if work.key(settings.run) == key and (stored := load_voice(work, settings.run)) is not None:
+        return stored, load_tensors(run / _FILE)[1]["figures"]
     capture, track = load_capture(work), load_track(work)
     sound = capture.sound
     if sound is None or np.abs(sound.samples).max(initial=0.0) < _SILENT:
@@ -79,15 +86,15 @@ def train_voice(
         voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
         figures |= judged(voice, capture, sound, track, listen)
     entry = voice_entry(voice) | {"figures": figures}
-    write_tensors(work.run(RUN) / _FILE, voice.tensors(), entry)
-    write_json(work.run(RUN) / "metrics.json", figures)
-    work.finish(RUN, key)
+    write_tensors(run / _FILE, voice.tensors(), entry)
+    write_json(run / "metrics.json", figures)
+    work.finish(settings.run, key)
     return voice, figures
 
 
-def load_voice(work: Work) -> Speak | None:
+def load_voice(work: Work, run: str = RUN) -> Speak | None:
     """The trained voice of a work folder, or None where there is none."""
-    path = work.run(RUN) / _FILE
+    path = work.run(run) / _FILE
     if not path.exists():
         return None
     tensors, entry = load_tensors(path)
@@ -131,14 +138,14 @@ def _trained(
         learner,
         part.stages,
         Budget(settings.budget_s, settings.steps),
-        checkpoint=work.run(RUN) / "checkpoint.safetensors",
+        checkpoint=work.run(settings.run) / "checkpoint.safetensors",
         identity=key,
-        log_dir=work.run(RUN),
+        log_dir=work.run(settings.run),
         seed=settings.seed,
     ):
         steps, spent_s = report.step, report.spent_s
         unheard = dict(report.figures) or unheard
-        watch(Progress(RUN, report.progress, f"loss {report.loss:.3f}"))
+        watch(Progress(settings.run, report.progress, f"loss {report.loss:.3f}"))
     voice: Speak = part.learned(learner, listen, track)
     figures = {"voice": settings.motion, "steps": steps, "training_s": round(spent_s, 1), "unheard_parts": unheard}
     return voice, figures | {"seconds": round(time.perf_counter() - started, 1), "size_mb": _size_mb(voice.tensors())}

@@ -170,6 +170,14 @@ def test_a_motion_comes_back_with_the_body_it_had(tmp_path: Path, body: np.ndarr
     assert_same(store.load_motion(tmp_path / "motion.safetensors"), whole)
 
 
+def test_an_avatar_may_hold_a_voice_for_speech_that_is_still_coming(tmp_path: Path) -> None:
+    folder, live = store.AvatarFolder(tmp_path / "me.avatar"), {"w": torch.randn(3, 2)}
+    folder.write({}, head_tensors(), None, motion(), live_voice=live, network=b"a network")
+    torch.testing.assert_close(folder.read_voice(store.LIVE_VOICE)["w"], live["w"])
+    assert (folder.path / "audio2motion.onnx").read_bytes() == b"a network"
+    assert set(folder.read_manifest()["files"]) >= {"audio2motion.onnx", "audio2motion_live.safetensors"}
+
+
 def test_a_damaged_avatar_names_the_file(tmp_path: Path) -> None:
     folder = store.AvatarFolder(tmp_path / "me.avatar")
     folder.write({}, head_tensors(), None, motion())

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 from scipy.fft import rfft
 from scipy.ndimage import maximum_filter1d
@@ -39,6 +41,10 @@ class Mel:
         self.look_ahead_s = 0.12
         self._filters = _mel_filters(bands)
         self._window = hann(_WINDOW, sym=False)
+
+    def described(self) -> dict[str, Any]:
+        """What another program must know to compute the same (contracts.Described)."""
+        return {"feature": "mel", "bands": self.bands}
 
     def __call__(self, sound: Sound) -> np.ndarray:
         """Rows [T,width] float32 at FPS, T = round(sound.seconds * FPS)."""

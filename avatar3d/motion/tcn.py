@@ -11,13 +11,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.contracts import Listen
+from avatar3d.contracts import Described, Listen
 from avatar3d.errors import InputError
 from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
 from avatar3d.motion._tcn_fit import STAGES, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
+from avatar3d.motion._tcn_onnx import written
 from avatar3d.records import Motion, Sound, Track
 
 __all__ = ["Tcn"]
@@ -62,6 +63,12 @@ class Tcn:
         expression = self.manner.kept_to(self.net.say(rows).mean(1), speech_gate(sound))
         blink = blinks(len(rows), self.manner.habit, np.random.default_rng(seed))
         return at_rest(self.manner.with_lids(expression, blink), blink)
+
+    def onnx(self) -> bytes | None:
+        """The voice for programs without torch (contracts.Portable); what is in it, `_tcn_onnx.written` says."""
+        if not isinstance(self.listen, Described):
+            return None
+        return written(self.net, self.manner, self.listen.described())
 
     def config(self) -> dict[str, Any]:
         """The network's shape as JSON values."""

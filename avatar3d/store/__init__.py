@@ -5,7 +5,7 @@ A work folder holds what one video became (`Work`); an avatar folder is what one
 is written under a temporary name and then renamed, so a reader never meets half a file. Nothing is pickled.
 """
 
-from avatar3d.store.avatar import AVATAR_SUFFIX, AVATAR_VERSION, SPLAT_TENSORS, AvatarFolder
+from avatar3d.store.avatar import AVATAR_SUFFIX, AVATAR_VERSION, LIVE_VOICE, SPLAT_TENSORS, AvatarFolder
 from avatar3d.store.capture import (
     frames_writer,
     load_capture,
@@ -43,6 +43,7 @@ from avatar3d.store.work import WORK_VERSION, Work
 __all__ = [
     "AVATAR_SUFFIX",
     "AVATAR_VERSION",
+    "LIVE_VOICE",
     "SPLAT_TENSORS",
     "WORK_VERSION",
     "AvatarFolder",

@@ -32,6 +32,8 @@ from avatar3d.store.track import load_motion, motion_arrays, motion_from, save_m
 
 AVATAR_VERSION = 1
 AVATAR_SUFFIX = ".avatar"
+VOICE, LIVE_VOICE = "audio2motion", "audio2motion_live"
+_NETWORK = "audio2motion.onnx"
 _PACKED = "head.safetensors.gz"  # of a compact avatar
 _KIND, _LARGEST_BYTE = 3, 127  # numbers of an offset that are of one kind
 _WEBP_QUALITY = 95
@@ -56,6 +58,8 @@ class AvatarFolder:
         voice: Mapping[str, Tensor] | None,
         clip: Motion,
         steps: Mapping[str, Tensor] | None = None,
+        live_voice: Mapping[str, Tensor] | None = None,
+        network: bytes | None = None,
     ) -> None:
         """Writes the whole folder anew under a temporary name, then puts it in place.
 
@@ -65,18 +69,25 @@ class AvatarFolder:
             voice: the motion model's tensors, if there is one.
             clip: motion of the person from the capture, for replayed head movement.
             steps: of a compact avatar, the grids of the head's tensors (`avatar3d.store.packed`); the head is then one
-                packed file, without splats.ply, the background is WebP, voice and clip are in half precision.
+                packed file, without splats.ply, the background is WebP, voices and clip are in half precision.
+            live_voice: those of the motion model for speech that is still coming, if there is one.
+            network: the same as ONNX, for pages.
         """
         with replacing(self.path) as part:
             part.mkdir(parents=True)
             folder = AvatarFolder(part)
             room = (head["background"].clamp(0, 1) * 255).round().byte().numpy()
             if steps is None:
-                _write_whole(part, head, voice, clip)
+                _write_whole(part, head, clip)
                 save_picture(part / "background.png", room)
             else:
-                _write_compact(part, head, voice, clip, steps)
+                _write_compact(part, head, clip, steps)
                 save_picture(part / "background.webp", room, _WEBP_QUALITY)
+            for name, tensors in ((VOICE, voice), (LIVE_VOICE, live_voice)):
+                if tensors is not None:
+                    write_tensors(part / f"{name}.safetensors", tensors if steps is None else _halves(tensors))
+            if network is not None:
+                (part / _NETWORK).write_bytes(network)
             files = sorted(file for file in part.rglob("*") if file.is_file())
             hashes = {file.relative_to(part).as_posix(): file_hash(file) for file in files}
             write_json(folder.manifest, {"format": "avatar3d", "version": AVATAR_VERSION, **manifest, "files": hashes})
@@ -109,9 +120,9 @@ class AvatarFolder:
             rig["tables"] = rig["tables"].float() * rig.pop("table_steps").repeat_interleave(_KIND, 1)
         return {**_floats(rig), **read_splats(self.path / "splats.ply"), "background": background}
 
-    def read_voice(self) -> dict[str, Tensor]:
-        """The motion model's tensors."""
-        return _floats(load_tensors(self.path / "audio2motion.safetensors")[0])
+    def read_voice(self, name: str = VOICE) -> dict[str, Tensor]:
+        """The tensors of the motion model VOICE or LIVE_VOICE."""
+        return _floats(load_tensors(self.path / f"{name}.safetensors")[0])
 
     def read_clip(self) -> Motion:
         """The motion of the person from the capture."""
@@ -125,29 +136,18 @@ class AvatarFolder:
         return (self.path / _PACKED).is_file()
 
 
-def _write_whole(folder: Path, head: Mapping[str, Tensor], voice: Mapping[str, Tensor] | None, clip: Motion) -> None:
+def _write_whole(folder: Path, head: Mapping[str, Tensor], clip: Motion) -> None:
     write_splats(folder / "splats.ply", {name: head[name] for name in SPLAT_TENSORS})
     apart = {*SPLAT_TENSORS, "background"}
     rig = {name: _halved(tensor) for name, tensor in head.items() if name not in apart}
     if "tables" in rig and head["tables"].shape[2:] == (3 * _KIND,):
         rig |= _byte_tables(head["tables"])
     write_tensors(folder / "rig.safetensors", rig)
-    if voice is not None:
-        write_tensors(folder / "audio2motion.safetensors", voice)
     save_motion(folder / "clips" / "capture.safetensors", clip)
 
 
-def _write_compact(
-    folder: Path,
-    head: Mapping[str, Tensor],
-    voice: Mapping[str, Tensor] | None,
-    clip: Motion,
-    steps: Mapping[str, Tensor],
-) -> None:
+def _write_compact(folder: Path, head: Mapping[str, Tensor], clip: Motion, steps: Mapping[str, Tensor]) -> None:
     write_packed(folder / _PACKED, {name: tensor for name, tensor in head.items() if name != "background"}, steps)
-    if voice is not None:
-        halves = {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in voice.items()}
-        write_tensors(folder / "audio2motion.safetensors", halves)
     arrays, about = motion_arrays(clip)
     # poses stay whole: at five units from the camera half precision is half a pixel
     write_arrays(
@@ -167,6 +167,10 @@ def _byte_tables(tables: Tensor) -> dict[str, Tensor]:
 
 def _floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
+
+
+def _halves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def _halved(tensor: Tensor) -> Tensor:
