@@ -27,7 +27,7 @@ from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
-from avatar3d.avatar._scatter import CORE, SHELL
+from avatar3d.avatar._scatter import CORE, EARS, SHELL
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
 from avatar3d.density import (
@@ -99,7 +99,7 @@ class PictureFit(ABC, Generic[H]):
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
-        self.core = Core(head.parts["group"], self.learned)
+        self.core = Core(head.parts["group"], self.learned, float(track.neutral[list(EARS), 2].mean()))
         core = head.parts["means"][head.parts["group"] == CORE].detach().cpu().numpy()
         self.aside = Aside(np.concatenate([track.neutral, core]), head.parts["rest_pose"], track.camera)
         self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
@@ -414,6 +414,7 @@ class PictureFit(ABC, Generic[H]):
         if progress >= self.settings.hidden_from:
             hidden = self.hidden.share()
             self.hidden.soothe(self.learned["colours"].data, hidden)
+            self.core.lend(self.learned, self.head.parts["group"], hidden)
             self.own_calm(hidden)
             self.backdrop.keep(self.learned["background"].data)
             if len(self.core.rows):

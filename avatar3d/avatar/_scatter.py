@@ -21,7 +21,8 @@ from avatar3d.face.rig import triangles_within
 
 HEAD, SHELL, MOUTH, TORSO, CORE = range(5)
 _MEAN_FACE_HALF_WIDTH_U, _MEAN_FACE_HEIGHT_U = 0.766, 1.766
-_EARS, _TOP, _BOTTOM = (234, 454), 10, 152
+EARS = 234, 454
+_TOP, _BOTTOM = 10, 152
 _LIP_CORNERS, _UPPER_LIP = (78, 308), 13
 _SKULL, _SKULL_CENTRE = np.array([0.88, 1.15, 1.05]), np.array([0, 0.25, -0.45])
 _CORE_SHRINK = 0.85  # so far within the outline that no frame shows it beside a person
@@ -111,7 +112,7 @@ def _part(points: np.ndarray, tables: np.ndarray, group: int, skin: np.ndarray |
 
 def _stretch(neutral: np.ndarray) -> np.ndarray:
     """Factors [3] from an average head to this one."""
-    width = np.abs(neutral[list(_EARS), 0]).mean() / _MEAN_FACE_HALF_WIDTH_U
+    width = np.abs(neutral[list(EARS), 0]).mean() / _MEAN_FACE_HALF_WIDTH_U
     height = (neutral[_TOP, 1] - neutral[_BOTTOM, 1]) / _MEAN_FACE_HEIGHT_U
     return np.array([width, height, width])
 

@@ -16,6 +16,7 @@ from avatar3d.contracts import Tools
 from avatar3d.fit import Budget, Stage, fit
 from avatar3d.render.native import Native
 
+EARS_U = -0.2
 STILL = ("means", "quats", "log_scales", "opacity_logits", "skin_logits")
 
 
@@ -46,7 +47,7 @@ def test_colours_come_from_what_is_well_seen_on_the_person() -> None:
     learned |= {name: torch.zeros(len(group)) for name in ("opacity_logits", "skin_logits")}
     learned["colours"][:count] = torch.tensor([0.2, 0.4, 0.6])
     learned["colours"][count:] = 0.9
-    core, hidden = Core(group, learned), Hidden(group)
+    core, hidden = Core(group, learned, EARS_U), Hidden(group)
     # of the shell, half is hardly seen, half is seen beside the person
     hidden.seen[: 2 * count], hidden.inside[:count] = 1.0, 1.0
     hidden.seen[2 * count :], hidden.inside[2 * count :] = 0.05, 0.05
@@ -63,5 +64,39 @@ def test_with_too_few_to_learn_from_the_core_keeps_its_colours() -> None:
     learned = {"means": torch.rand(7, 3), "colours": torch.rand(7, 3)}
     hidden, before = Hidden(group), learned["colours"].clone()
     hidden.seen[:], hidden.inside[:] = 1.0, 1.0
-    Core(group, learned).paint(learned, group, hidden)
+    Core(group, learned, EARS_U).paint(learned, group, hidden)
     assert torch.equal(learned["colours"], before)
+
+
+def _head_seen_from_the_front() -> tuple[torch.Tensor, dict[str, torch.Tensor], Hidden]:
+    """Brown above and fair at the ears, both well seen; behind, a core, and a shell about it that nobody sees."""
+    above, ears, behind = [[0, 0.9, -0.3]] * 12, [[0.8, 0.0, -0.3]] * 12, [[0.6, 0.1, -0.8]]
+    group = torch.tensor([SHELL] * 12 + [HEAD] * 12 + [CORE] * 3 + [SHELL] * 2, dtype=torch.uint8)
+    beside_ears = [[0.8, 0.05, -0.3]]
+    learned = {"means": torch.tensor(above + ears + behind * 3 + behind + beside_ears), "colours": torch.zeros(29, 3)}
+    learned["colours"][:12] = torch.tensor([0.4, 0.25, 0.1])
+    learned["colours"][12:24] = torch.tensor([0.9, 0.7, 0.6])
+    hidden = Hidden(group)
+    hidden.seen[:24], hidden.inside[:24] = 1.0, 1.0
+    return group, learned, hidden
+
+
+def test_behind_the_ears_a_head_looks_as_it_does_above_them() -> None:
+    group, learned, hidden = _head_seen_from_the_front()
+    Core(group, learned, EARS_U).paint(learned, group, hidden)
+    assert torch.allclose(learned["colours"][group == CORE], learned["colours"][0])
+    further_forward = -0.9
+    Core(group, learned, further_forward).paint(learned, group, hidden)
+    assert torch.allclose(learned["colours"][group == CORE], learned["colours"][12])
+
+
+def test_what_hides_behind_the_ears_takes_the_cores_colour_and_nothing_else_does() -> None:
+    group, learned, hidden = _head_seen_from_the_front()
+    core = Core(group, learned, EARS_U)
+    core.paint(learned, group, hidden)
+    before, share = learned["colours"].clone(), torch.zeros(29)
+    share[[0, 27, 28]] = torch.tensor([0.01, 0.5, 1.0])
+    core.lend(learned, group, share)
+    assert torch.allclose(learned["colours"][27], (before[27] + before[24]) / 2)
+    assert torch.equal(learned["colours"][:27], before[:27])
+    assert torch.equal(learned["colours"][28], before[28])
