@@ -30,6 +30,7 @@ from avatar3d.records import (
     Motion,
     Sound,
     Stage,
+    TimedPhone,
     Track,
     Watch,
     unwatched,
@@ -224,6 +225,14 @@ class Described(Protocol):
 
     def described(self) -> dict[str, Any]:
         """What they must know of it, as JSON values: at least `feature`, its name among them."""
+
+
+@runtime_checkable
+class Spell(Listen, Protocol):
+    """An audio feature that can also say which phones it has heard, and when."""
+
+    def phones(self, sound: Sound) -> list[TimedPhone]:
+        """The phones of a sound of any rate, in order and without gaps, silence included."""
 
 
 @runtime_checkable

@@ -82,6 +82,15 @@ class Heard:
 
 
 @dataclass(frozen=True)
+class TimedPhone:
+    """One sound of speech and when it is heard."""
+
+    symbol: str  # ARPAbet without stress, "SIL" for silence (`avatar3d.arpabet`)
+    start_s: float
+    end_s: float
+
+
+@dataclass(frozen=True)
 class Landmarks:
     """What the face detector saw, frame by frame; rows of frames without a face are NaN."""
 

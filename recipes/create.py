@@ -23,7 +23,7 @@ from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
 from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable
-from avatar3d.recipes.voice import LIVE_RUN, VoiceSettings, live, train_voice
+from avatar3d.recipes.voice import LIVE_RUN, VoiceSettings, live, train_voice, usual_audio
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
 from avatar3d.talk import perform, show
@@ -46,6 +46,8 @@ class CreateSettings:
     consent: str = "not stated"
     budget_s: float | None = None  # training time of the head, s; None: the preset's
     seed: int = 0
+    voice: str = VoiceSettings.motion  # the motion model: a part of avatar3d.motion, or a dotted name
+    audio: str | None = None  # the audio feature: a part of avatar3d.audio; None: the motion model's usual one
     prepare: PrepareSettings = field(default_factory=PrepareSettings)  # of `create`; its own `restart` is not asked
     restart: bool = False
 
@@ -169,7 +171,7 @@ def voice_warnings(figures: Mapping[str, Any]) -> list[str]:
     """What a user should know of the voice that `train_voice` gave these figures."""
     if figures.get("why"):
         return [f"no voice: {figures['why']}; the sample repeats the person's own movement"]
-    heard = figures["unheard_parts"]["aperture_r"]
+    heard = figures.get("unheard_parts", {}).get("aperture_r", 1.0)  # a voice by rule has learned from no part
     if heard < LEARNED_R:
         return [f"the lips follow speech only roughly (r {heard:.2f} on parts not heard); a minute of speech helps"]
     return []
@@ -198,6 +200,8 @@ def _checked(settings: CreateSettings) -> Sound | None:
     trainable(settings.head)
     preset(settings.head, settings.preset, settings.device)
     device_named(settings.device)
+    choose("avatar3d.motion", settings.voice)
+    choose("avatar3d.audio", settings.audio or usual_audio(settings.voice))
     if path is None:
         return None
     speech = media.sound(path, SOUND_RATE)
@@ -227,7 +231,8 @@ def _head_training(settings: CreateSettings) -> TrainSettings:
 
 
 def _voice_training(settings: CreateSettings) -> VoiceSettings:
-    usual = VoiceSettings(head=settings.head, seed=settings.seed)
+    audio = settings.audio or usual_audio(settings.voice)
+    usual = VoiceSettings(audio=audio, motion=settings.voice, head=settings.head, seed=settings.seed)
     return usual if settings.budget_s is None else replace(usual, budget_s=min(usual.budget_s, settings.budget_s))
 
 

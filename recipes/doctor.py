@@ -42,6 +42,12 @@ class Extra:
 EXTRAS = (
     Extra("mediapipe", "mediapipe", "finding the face in a video (prepare, create, eval)", "pip install -e '.[prep]'"),
     Extra("gsplat", "gsplat", "the renderer gsplat: another rasterizer, on CUDA", "pip install -e '.[gsplat]'"),
+    Extra(
+        "pocketsphinx",
+        "pocketsphinx",
+        "the audio feature phones, which the voice viseme hears",
+        "pip install -e '.[phones]'",
+    ),
     Extra("nerfacc", "nerfacc", "comparing with another volume renderer on CUDA", "pip install nerfacc==0.5.3"),
     Extra("tinycudann", "tinycudann", "comparing with another hash grid on CUDA", "it is built from its repository"),
     Extra("pytorch3d", "pytorch3d", "comparing with another mesh renderer on CUDA", "it is built from its repository"),

@@ -20,7 +20,7 @@ from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
 from avatar3d.recipes.train import STANDARD, measured_anew
-from avatar3d.records import Capture, Progress, Sound, Track, Watch, unwatched
+from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
@@ -92,6 +92,11 @@ def train_voice(
     return voice, figures
 
 
+def usual_audio(motion: str) -> str:
+    """The audio feature that a motion model hears where none is named."""
+    return getattr(choose("avatar3d.motion", motion), "usual_audio", VoiceSettings.audio)
+
+
 def load_voice(work: Work, run: str = RUN) -> Speak | None:
     """The trained voice of a work folder, or None where there is none."""
     path = work.run(run) / _FILE
@@ -116,7 +121,14 @@ def judged(voice: Speak, capture: Capture, sound: Sound, track: Track, listen: L
         real, opened = (100 / eyes_u * space.aperture(torch.from_numpy(part)).numpy() for part in (codes[start:], made))
         return asdict(follow(real, opened, shots))
 
-    return {"held_out": compared(voice(sound).expression), "linear": compared(linear)}
+    return {"held_out": compared(personal(voice(sound), track)), "linear": compared(linear)}
+
+
+def personal(said: Motion, track: Track) -> np.ndarray:
+    """Expressions [T,K] of a motion in a person's own basis."""
+    if said.basis == "personal":
+        return said.expression
+    return np.concatenate([said.expression, np.ones((len(said), 1), np.float32)], 1) @ track.arkit_map
 
 
 def _trained(
@@ -131,6 +143,8 @@ def _trained(
 ) -> tuple[Speak, dict[str, Any]]:
     part = choose("avatar3d.motion", settings.motion)
     started = time.perf_counter()
+    if not hasattr(part, "learner"):  # it speaks by rule
+        return part.of(listen, track), {"voice": settings.motion, "steps": 0, "training_s": 0.0}
     learner = part.learner(listen, sound, track, capture.cuts, settings.seed)
     steps, spent_s = 0, 0.0
     unheard: dict[str, float] = {}

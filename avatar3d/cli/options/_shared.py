@@ -49,6 +49,12 @@ class Making(Verb):
     fast 30 s, standard 90 s, quality 5 min. talking-gaussian, of the triplane head: 8 min by that paper's schedule."""
     device: Annotated[str, arg(metavar="NAME")] = "cpu"
     """What the head is trained on: cpu, cuda or cuda:N."""
+    voice: Annotated[str, arg(metavar="NAME")] = "tcn"
+    """How speech becomes motion: tcn (learned from the video, the most exact), vae (learned too, and of several ways to
+    say something picks one by its seed), viseme (by rule, from phones), or the dotted name of a part of your own."""
+    audio: OptionalText = None
+    """What the voice hears: mel, phones, whisper, hubert, wav2vec2, or a part of your own (default: phones for viseme,
+    else mel)."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
     name: OptionalText = None
@@ -76,6 +82,8 @@ class Making(Verb):
             self.consent,
             self.budget_s,
             self.seed,
+            self.voice,
+            self.audio,
             restart=self.restart,
         )
 
