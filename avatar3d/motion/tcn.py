@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 
 from avatar3d.contracts import Described, Listen
-from avatar3d.errors import InputError
 from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
+from avatar3d.motion._saved import heard_by, under, with_tuples
 from avatar3d.motion._tcn_fit import STAGES, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
 from avatar3d.motion._tcn_onnx import written
@@ -86,19 +86,7 @@ class Tcn:
         Raises:
             InputError: `listen` is not the feature that it was trained on.
         """
-        # JSON knows no tuples
-        tuples: dict[str, Any] = {name: tuple(value) for name, value in config.items() if isinstance(value, list)}
-        shape = TcnShape(**{**config, **tuples})
-        if listen is None or listen.width != shape.features:
-            offered = "none" if listen is None else f"one of {listen.width} numbers"
-            raise InputError(
-                f"this voice hears an audio feature of {shape.features} numbers a row, and was given {offered}",
-                "choose the audio feature that it was trained with",
-            )
+        shape = TcnShape(**with_tuples(config))
         net = TcnNet(shape)
-        net.load_state_dict(_under("net.", tensors))
-        return cls(listen, net.eval(), Manner.restore(_under("manner.", tensors)))
-
-
-def _under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+        net.load_state_dict(under("net.", tensors))
+        return cls(heard_by(shape.features, listen), net.eval(), Manner.restore(under("manner.", tensors)))

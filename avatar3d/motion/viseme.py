@@ -17,13 +17,13 @@ from avatar3d.contracts import Listen, Spell
 from avatar3d.errors import InputError
 from avatar3d.face.arkit import SCORES
 from avatar3d.face.lips import lip_opening
+from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._coarticulation import spoken_scores
 from avatar3d.motion._polish import BlinkHabit, blinks, speech_gate
 from avatar3d.records import FPS, Motion, Sound, TimedPhone, Track, frame_count
 
 __all__ = ["Viseme"]
 
-_AT_REST = (1.0, 0.0, 0.0, 0.0, 0.0, 0.0, 0.0)
 _USUAL_HABIT = BlinkHabit()
 _SHUT_SHARE = 0.05  # of the frames: those with the smallest opening
 _LIDS = [SCORES.index("eyeBlinkRight"), SCORES.index("eyeBlinkLeft")]
@@ -122,11 +122,4 @@ def shapes_from_phones(
     expression = spoken_scores(heard, (np.arange(count) + 0.5) / FPS)
     blink = blinks(count, habit, np.random.default_rng(seed))
     expression[:, _LIDS] = blink
-    return Motion(
-        expression=expression,
-        blink=blink,
-        gaze=np.zeros((count, 4), np.float32),
-        head=np.tile(np.array(_AT_REST, np.float32), (count, 1)),
-        fps=FPS,
-        basis="arkit",
-    )
+    return at_rest(expression, blink, "arkit")
