@@ -18,7 +18,7 @@ __all__ = ["Player", "eight_bit", "thickened"]
 class Player:
     """Draws a head as it is now: what training changes in it later is not seen.
 
-    A camera that sees more pixels than the capture's gets Gaussians that are thicker, see `thickened`.
+    A camera that shows the head larger than the capture's gets Gaussians that are thicker, see `thickened`.
     """
 
     def __init__(self, head: Head, draw: Draw) -> None:
@@ -53,7 +53,7 @@ class Player:
         return thickened(self.head.pose(code), camera, self._magnification(camera))
 
     def _magnification(self, camera: Camera) -> float:
-        return camera.width / self.head.camera.width
+        return float(camera.K[0, 0] / self.head.camera.K[0, 0])
 
 
 class _Backdrop:

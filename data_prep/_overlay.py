@@ -18,7 +18,7 @@ from avatar3d.face.groups import INNER_LIPS, LEFT_BROW, LEFT_EYE, OUTER_LIPS, OV
 _LOOPS = (OVAL, RIGHT_EYE, LEFT_EYE, OUTER_LIPS, INNER_LIPS)
 # the upper edge of each brow, from the outer end inwards
 _BROWS = (RIGHT_BROW[:5], LEFT_BROW[:5])
-_RIG, _SEEN, _LOST = (94, 234, 212), (251, 146, 60), (248, 113, 113)
+_RIG, _SEEN, _LOST, _MESH = (94, 234, 212), (251, 146, 60), (248, 113, 113), (71, 130, 140)
 
 
 @dataclass(frozen=True)
@@ -29,6 +29,7 @@ class Drawing:
     rig: np.ndarray  # [468,2]
     seen: np.ndarray | None = None  # [478,2] landmarks, drawn as dots
     trusted: bool = True
+    triangles: np.ndarray | None = None  # [F,3] of the rig, drawn as its mesh
 
 
 def drawn(what: Drawing, size: int) -> np.ndarray:
@@ -39,6 +40,8 @@ def drawn(what: Drawing, size: int) -> np.ndarray:
     image = image.resize((round(width * scale), size), PillowImage.Resampling.LANCZOS)
     pen = ImageDraw.Draw(image)
     colour = _RIG if what.trusted else _LOST
+    for corners in () if what.triangles is None else what.triangles:
+        pen.line(_path(what.rig[[*corners, corners[0]]] * scale), fill=_MESH, width=1)
     for loop in _LOOPS:
         pen.line(_path(what.rig[[*loop, loop[0]]] * scale), fill=colour, width=1)
     for brow in _BROWS:

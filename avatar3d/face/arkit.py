@@ -3,6 +3,11 @@
 
 from __future__ import annotations
 
+import numpy as np
+
+EYEBALL = 0.4  # the iris' way across the eye is this many eye widths times the sine of the eye's turn
+LOOK_RAD = 0.5  # turn of an eye whose eyeLook score is 1
+
 SCORES = (
     "_neutral",
     "browDownLeft", "browDownRight", "browInnerUp", "browOuterUpLeft", "browOuterUpRight",
@@ -25,3 +30,19 @@ def rows_of(name: str) -> list[int]:
     plain = name.removesuffix("Left").removesuffix("Right")
     name = plain if plain in _ONE_FOR_BOTH else name
     return [SCORES.index(name)] if name in SCORES else []
+
+
+def lids_of(scores: np.ndarray) -> np.ndarray:
+    """How far the lids are closed [T,2] 0..1, right and left, as `records.Motion.blink`, by scores [T,52]."""
+    return scores[:, [SCORES.index("eyeBlinkRight"), SCORES.index("eyeBlinkLeft")]].clip(0, 1)
+
+
+def gaze_of(scores: np.ndarray) -> np.ndarray:
+    """Where the eyes look [T,4], as `records.Motion.gaze`, by scores [T,52]."""
+    told = dict(zip(SCORES, scores.T, strict=True))
+    columns = []
+    for side, inwards in (("Right", 1.0), ("Left", -1.0)):  # the person's left is the picture's right
+        turn = inwards * (told[f"eyeLookIn{side}"] - told[f"eyeLookOut{side}"])
+        dip = told[f"eyeLookDown{side}"] - told[f"eyeLookUp{side}"]
+        columns += [EYEBALL * np.sin(LOOK_RAD * turn), EYEBALL * np.sin(LOOK_RAD * dip)]
+    return np.stack(columns, 1)

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from avatar3d.geometry import compose, invert, rotate
 from avatar3d.records import Motion
@@ -46,11 +47,15 @@ def turned(motion: Motion, clip: Motion) -> Motion:
     """
     heads = torch.from_numpy(_one_sign(motion.head)).double()
     usual, stands = (torch.from_numpy(usual_pose(part)).double() for part in (motion, clip))
-    turn = compose(invert(usual.expand_as(heads)), heads)  # in the head's own axes
-    neck = turn.new_tensor(_NECK_U)
-    turn[:, 4:] = neck - rotate(turn[:, :4], neck.expand(len(turn), 1, 3))[:, 0]
+    turn = about_neck(compose(invert(usual.expand_as(heads)), heads)[:, :4])  # in the head's own axes
     # where another body stood says nothing of this one
     return replace(motion, head=compose(stands.expand_as(turn), turn).float().numpy(), body=None)
+
+
+def about_neck(quats: Tensor) -> Tensor:
+    """Poses [T,7] of turns [T,4] in a head's own axes that leave the top of its neck where it is."""
+    neck = quats.new_tensor(_NECK_U)
+    return torch.cat([quats, neck - rotate(quats, neck.expand(len(quats), 1, 3))[:, 0]], 1)
 
 
 def usual_pose(clip: Motion) -> np.ndarray:

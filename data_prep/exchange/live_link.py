@@ -19,7 +19,7 @@ import numpy as np
 from scipy.spatial.transform import Rotation
 
 from avatar3d.errors import InputError
-from avatar3d.face.arkit import SCORES
+from avatar3d.face.arkit import EYEBALL, SCORES, gaze_of, lids_of
 from avatar3d.records import FPS, Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.store import replacing, save_sound
 
@@ -43,8 +43,6 @@ ANGLES = (
 _HEADER = ("Timecode", "BlendShapeCount", *EXPRESSIONS, *ANGLES)
 _CLOCKS_HZ = (24, 25, 30, 50, 60)
 _USUAL_HZ = 60
-_EYEBALL = 0.4  # the iris' way across the eye is this many eye widths times the sine of the eye's turn
-_LOOK_RAD = 0.5  # turn of an eye whose eyeLook score is 1
 _FACING = np.diag([1.0, -1.0, -1.0])  # world_from_head of a head that looks into the camera
 
 
@@ -78,8 +76,8 @@ def read(path: Path) -> Motion:
     quats = Rotation.from_matrix(_FACING @ turns).as_quat()[:, [3, 0, 1, 2]]
     return Motion(
         expression=expression.astype(np.float32),
-        blink=np.stack([column["EyeBlinkRight"], column["EyeBlinkLeft"]], 1).clip(0, 1).astype(np.float32),
-        gaze=_gaze(column).astype(np.float32),
+        blink=lids_of(expression).astype(np.float32),
+        gaze=_gaze(column, expression).astype(np.float32),
         head=np.concatenate([quats, np.zeros((len(at_s), 3))], 1).astype(np.float32),
         fps=FPS,
         basis="arkit",
@@ -112,23 +110,17 @@ def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched
     return len(kept)
 
 
-def _gaze(column: dict[str, np.ndarray]) -> np.ndarray:
-    """[T,4] from the eyes' angles where the file turns them, else from the eyeLook scores."""
-    across, down = {}, {}
-    told = any(np.any(column[name]) for name in ANGLES[3:])
-    for side, inwards in (("Right", 1.0), ("Left", -1.0)):  # the person's left is the picture's right
-        if told:
-            turn, dip = column[f"{side}EyeYaw"], column[f"{side}EyePitch"]
-        else:
-            turn = _LOOK_RAD * inwards * (column[f"EyeLookIn{side}"] - column[f"EyeLookOut{side}"])
-            dip = _LOOK_RAD * (column[f"EyeLookDown{side}"] - column[f"EyeLookUp{side}"])
-        across[side], down[side] = _EYEBALL * np.sin(turn), _EYEBALL * np.sin(dip)
-    return np.stack([across["Right"], down["Right"], across["Left"], down["Left"]], 1)
+def _gaze(column: dict[str, np.ndarray], scores: np.ndarray) -> np.ndarray:
+    """[T,4] from the eyes' angles where the file turns them, else from the eyeLook scores [T,52]."""
+    if not any(np.any(column[name]) for name in ANGLES[3:]):
+        return gaze_of(scores)
+    angles = (column[f"{side}Eye{name}"] for side in ("Right", "Left") for name in ("Yaw", "Pitch"))
+    return EYEBALL * np.sin(np.stack([*angles], 1))
 
 
 def _eyes(gaze: np.ndarray) -> np.ndarray:
     """[T,6] rad: yaw, pitch and roll of the left eye, then of the right."""
-    turn = np.arcsin(np.clip(gaze.astype(np.float64) / _EYEBALL, -1, 1))
+    turn = np.arcsin(np.clip(gaze.astype(np.float64) / EYEBALL, -1, 1))
     none = np.zeros(len(gaze))
     return np.stack([turn[:, 2], turn[:, 3], none, turn[:, 0], turn[:, 1], none], 1)
 
