@@ -13,7 +13,7 @@ import secrets
 import socket
 import threading
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from http import HTTPStatus
 from typing import TYPE_CHECKING
@@ -202,7 +202,7 @@ class Front:
             answer.headers[name] = value
         return answer
 
-    def _chosen(self, _: ServerConnection, offered: list[Subprotocol] | tuple[Subprotocol, ...]) -> Subprotocol | None:
+    def _chosen(self, _: ServerConnection, offered: Sequence[Subprotocol]) -> Subprotocol | None:
         if self._protocol is None:
             return None
         return next((name for name in offered if name.startswith(self._protocol)), None)

@@ -46,10 +46,17 @@ def turned(motion: Motion, clip: Motion) -> Motion:
     Turns count from the median one: where a phone stood while it filmed a face says nothing about this camera.
     """
     heads = torch.from_numpy(_one_sign(motion.head)).double()
-    usual, stands = (torch.from_numpy(usual_pose(part)).double() for part in (motion, clip))
-    turn = about_neck(compose(invert(usual.expand_as(heads)), heads)[:, :4])  # in the head's own axes
+    usual = torch.from_numpy(usual_pose(motion)).double()
+    turns = compose(invert(usual.expand_as(heads)), heads)[:, :4]
     # where another body stood says nothing of this one
-    return replace(motion, head=compose(stands.expand_as(turn), turn).float().numpy(), body=None)
+    return replace(motion, head=on_neck(turns, clip), body=None)
+
+
+def on_neck(turns: Tensor, clip: Motion) -> np.ndarray:
+    """Head poses [T,7] float32 of turns [T,4] in the head's own axes, on the neck of the clip's most usual pose."""
+    turn = about_neck(turns.double())
+    stands = torch.from_numpy(usual_pose(clip)).double()
+    return compose(stands.expand_as(turn), turn).float().numpy()
 
 
 def about_neck(quats: Tensor) -> Tensor:

@@ -82,7 +82,7 @@ def test_an_answer_that_fails_is_logged_and_the_next_one_is_given(caplog: pytest
 
 
 def test_closing_ends_the_thread() -> None:
-    answerer = Answerer(lambda request, moving: None)
+    answerer: Answerer[int] = Answerer(lambda *_: None)
     answerer.ask(1)
     answerer.close()
     assert not answerer._thread.is_alive()

@@ -3,6 +3,7 @@
 
 from avatar3d.cli.options._machine import Assets, Bench, Demo, Doctor
 from avatar3d.cli.options._making import Check, Create, Import, Prepare, Train
+from avatar3d.cli.options._seeing import View
 from avatar3d.cli.options._shared import Verb
 from avatar3d.cli.options._using import Bake, Eval, Export, Info, Talk
 
@@ -15,6 +16,7 @@ VERBS: dict[str, type[Verb]] = {
     "import": Import,
     "train": Train,
     "talk": Talk,
+    "view": View,
     "eval": Eval,
     "export": Export,
     "bake": Bake,

@@ -1,0 +1,145 @@
+# SPDX-License-Identifier: Apache-2.0
+"""From a microphone or a camera to a face's motion, as it comes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from avatar3d.contracts import Speak
+from avatar3d.face.arkit import gaze_of, lids_of
+from avatar3d.geometry import invert, normalise, quat_from_matrix, quat_multiply, similarity
+from avatar3d.motion._head_motion import on_neck, replay
+from avatar3d.records import FPS, SAMPLE_RATE, Motion, Sound
+
+__all__ = ["FRAME", "Manner", "Mirror", "Recent", "See", "Seen", "Streaming"]
+
+FRAME = int(SAMPLE_RATE / FPS)  # samples of a frame
+
+
+class Streaming(Protocol):
+    """A voice that hears sound piece by piece."""
+
+    def push(self, samples: np.ndarray) -> Motion:
+        """The frames [n] that have become certain, after samples [S] float32 at 16 kHz; often none or one."""
+
+
+class Recent:
+    """Any voice as a streaming one: it hears the last few seconds anew for each frame.
+
+    A frame is certain once `delay` later ones have been heard. Costs more than a voice that remembers, and is the same
+    for all.
+    """
+
+    def __init__(self, voice: Speak, heard_s: float = 2.0, delay: int = 4) -> None:
+        self._voice, self._delay = voice, delay
+        self._frames = round(heard_s * FPS)
+        self._kept = np.zeros(self._frames * FRAME, np.float32)
+        self._rest = np.zeros(0, np.float32)
+        self._early = delay  # frames that were before the first sample
+
+    def push(self, samples: np.ndarray) -> Motion:
+        """See Streaming; of a piece that is longer than what is heard anew, the end."""
+        heard = np.concatenate([self._rest, samples.astype(np.float32)])
+        new = len(heard) // FRAME
+        self._rest = heard[new * FRAME :]
+        self._kept = np.concatenate([self._kept, heard[: new * FRAME]])[-len(self._kept) :]
+        skipped = min(new, self._early)
+        self._early -= skipped
+        said = self._voice(Sound(self._kept, SAMPLE_RATE))
+        end = len(said) - self._delay
+        return said[max(end - new + skipped, 0) : end]
+
+
+class Manner:
+    """Lays a person's own head movement and blinks over what is said, from frame to frame."""
+
+    def __init__(self, clip: Motion) -> None:
+        self._clip, self._at = clip, 0
+
+    def laid_over(self, said: Motion) -> Motion:
+        """`said` on the clip's own head and with its blinks, since a piece of sound knows nothing of the last blink."""
+        moved = replay(said, self._clip, self._at)
+        rows = (self._at + np.arange(len(said))) % len(self._clip)
+        self._at += len(said)
+        return replace(moved, blink=self._clip.blink[rows])
+
+
+class Seen(Protocol):
+    """A face in a picture."""
+
+    @property
+    def points(self) -> np.ndarray:
+        """[478,3] px, z away from the camera."""
+
+    @property
+    def scores(self) -> np.ndarray:
+        """[52] 0..1, as `avatar3d.face.arkit.SCORES`."""
+
+
+See = Callable[[np.ndarray], Seen | None]  # [H,W,3] uint8 -> the largest face
+
+
+class Mirror:
+    """Makes an avatar do what a face before a camera does.
+
+    The first face seen, and the one after `settle`, counts as looking ahead. Heads turn as far as that one does, at the
+    avatar's own place.
+
+    Args:
+        see: finds a face.
+        neutral: [468,3] canonical face, in head space.
+        clip: the person's own motion, on whose most usual pose the turns are laid.
+        quick: how far each picture takes the head towards what it shows, 0..1; less is calmer and later.
+    """
+
+    def __init__(self, see: See, neutral: np.ndarray, clip: Motion, quick: float = 0.6) -> None:
+        self._see, self._clip, self._quick = see, clip, quick
+        self._neutral = torch.from_numpy(neutral.astype(np.float64))
+        self._ahead: Tensor | None = None
+        self._turn: Tensor | None = None
+        self._last: Motion | None = None
+
+    def settle(self) -> None:
+        """The next face seen counts as looking ahead."""
+        self._ahead = None
+
+    def motion(self, picture: np.ndarray) -> Motion | None:
+        """One frame, in basis "arkit"; None: nobody is seen, and never was."""
+        face = self._see(picture)
+        if face is None:
+            return self._last
+        facing = _facing(self._neutral, face.points)
+        if self._ahead is None:
+            self._ahead, self._turn = facing, None
+        turn = quat_multiply(invert(self._ahead)[:4], facing[:4])  # in the head's own axes
+        if self._turn is not None:
+            turn = _between(self._turn, turn, self._quick)
+        self._turn, scores = turn, face.scores[None].astype(np.float32)
+        self._last = Motion(
+            expression=scores,
+            blink=lids_of(scores),
+            gaze=gaze_of(scores).astype(np.float32),
+            head=on_neck(turn[None], self._clip),
+            fps=FPS,
+            basis="arkit",
+        )
+        return self._last
+
+
+def _facing(neutral: Tensor, points: np.ndarray) -> Tensor:
+    """How a face is turned: a pose [7] whose quaternion is camera_from_head, the rest 0."""
+    target = torch.from_numpy(points[: len(neutral), :].astype(np.float64))
+    turn = similarity(neutral, target, torch.ones(len(neutral), dtype=torch.float64))[1]
+    return torch.cat([quat_from_matrix(turn.T), turn.new_zeros(3)])
+
+
+def _between(before: Tensor, after: Tensor, share: float) -> Tensor:
+    """A quaternion [4] on the shorter way from one to the other."""
+    after = -after if before @ after < 0 else after
+    return normalise((1 - share) * before + share * after)
