@@ -16,6 +16,7 @@ from avatar3d import assets, media, ranks
 from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.choose import choose
 from avatar3d.errors import InputError
+from avatar3d.preview import Preview
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._device import device_named
 from avatar3d.recipes._page import plays, write_talking_page
@@ -71,8 +72,13 @@ def create(
     return _made(prepared, speech, settings, started, watch)
 
 
-def create_from(work: Work, settings: CreateSettings = CreateSettings(), watch: Watch = unwatched) -> dict[str, Any]:
-    """As `create`, of a folder that `prepare` has written.
+def create_from(
+    work: Work,
+    settings: CreateSettings = CreateSettings(),
+    watch: Watch = unwatched,
+    preview: Preview | None = None,
+) -> dict[str, Any]:
+    """As `create`, of a folder that `prepare` has written; `preview` shows the head to another thread as it trains.
 
     Of several processes that torchrun started all train the head, and the first does the rest; the others return {}.
     """
@@ -81,11 +87,16 @@ def create_from(work: Work, settings: CreateSettings = CreateSettings(), watch: 
         return {}
     started = time.perf_counter()
     speech = _checked(settings)
-    return _made(reopened(work), speech, settings, started, watch)
+    return _made(reopened(work), speech, settings, started, watch, preview)
 
 
 def _made(
-    prepared: Prepared, speech: Sound | None, settings: CreateSettings, started: float, watch: Watch
+    prepared: Prepared,
+    speech: Sound | None,
+    settings: CreateSettings,
+    started: float,
+    watch: Watch,
+    preview: Preview | None = None,
 ) -> dict[str, Any]:
     """Head, voice, avatar, sample and report."""
     work, clock = prepared.work, Clock(prepared.work)
@@ -93,7 +104,7 @@ def _made(
         work.forget_training()
     warnings = [*prepared.figures["warnings"], *_without_judge(watch)]
     with clock.timed(settings.head):
-        head, head_figures = train(work, settings.head, _head_training(settings), watch)
+        head, head_figures = train(work, settings.head, _head_training(settings), watch, preview)
     with clock.timed("voice"):
         voice, voice_figures = train_voice(work, _voice_training(settings), watch)
     warnings += voice_warnings(voice_figures)

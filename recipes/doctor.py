@@ -41,6 +41,8 @@ class Extra:
 
 EXTRAS = (
     Extra("mediapipe", "mediapipe", "finding the face in a video (prepare, create, eval)", "pip install -e '.[prep]'"),
+    Extra("viser", "viser", "the training window (view, train --watch)", "pip install -e '.[view]'"),
+    Extra("websockets", "websockets", "both windows (view, view --live)", "pip install -e '.[view]'"),
     Extra("gsplat", "gsplat", "the renderer gsplat: another rasterizer, on CUDA", "pip install -e '.[gsplat]'"),
     Extra(
         "pocketsphinx",

@@ -24,8 +24,9 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.preview import Preview
 from avatar3d.recipes._live import live_window
+from avatar3d.recipes.create import CreateSettings, create_from
 from avatar3d.recipes.train import as_trained, load_head
-from avatar3d.records import Capture, Motion, Track
+from avatar3d.records import Capture, Motion, Track, Watch, unwatched
 from avatar3d.store import AVATAR_SUFFIX, Work, load_capture, load_track
 from avatar3d.threads import torch_threads
 from avatar3d.viewer.front import LOCAL
@@ -62,8 +63,8 @@ def view_live(path: Path, settings: ViewSettings, say: Callable[[str], None]) ->
     """Lets an avatar answer a browser's microphone, sound files and camera until Ctrl-C.
 
     Returns:
-        "open_s", "pictures", and for each of "sound", "camera" and "idle" "..._ms_p50" and "..._ms_p99": from a message's
-        arrival to its picture, without the way to the browser and back, which its page measures.
+        "open_s", "pictures", and for each of "sound", "camera" and "idle" "..._ms_p50" and "..._ms_p99": from a
+        message's arrival to its picture, without the way to the browser and back, which its page measures.
 
     Raises:
         InputError: not an avatar, websockets is not installed, or the port is taken.
@@ -80,6 +81,27 @@ def _until_interrupted(url: str, say: Callable[[str], None]) -> dict[str, Any]:
     with suppress(KeyboardInterrupt):  # this is how one leaves a window
         threading.Event().wait()
     return {"open_s": round(time.monotonic() - began_s, 1)}
+
+
+def train_watched(
+    work: Work,
+    settings: CreateSettings,
+    window_settings: ViewSettings,
+    say: Callable[[str], None],
+    watch: Watch = unwatched,
+) -> dict[str, Any]:
+    """`create.create_from` with a window on the head as it trains, which closes when all is made.
+
+    Args:
+        say: told where the window is.
+
+    Raises:
+        InputError: as `create_from` and `view`.
+    """
+    preview = Preview()
+    with opened(work.path, window_settings, preview) as window:
+        say(f"{window.front.url}   (the head appears there as it learns)")
+        return create_from(work, settings, watch, preview)
 
 
 @contextmanager

@@ -156,10 +156,10 @@ class Live:
                     return
                 heard, self._heard = list(self._heard), deque()
                 seen, self._seen = self._seen, None
+            if heard:
+                self._spoken(heard)
             if seen is not None:
                 self._mirrored(*seen)
-            elif heard:
-                self._spoken(heard)
             wait_s = _IDLE_S if seen or heard else 1 / FPS
             if not (seen or heard):
                 self._waiting()
@@ -191,9 +191,11 @@ class Live:
     def _mirrored(self, jpeg: bytes, stamp_ms: float, now_s: float) -> None:
         assert self._mirror is not None
         picture = opened(jpeg)
-        motion = None if picture is None else self._mirror.motion(picture)
+        if picture is None:
+            return
+        motion = self._mirror.motion(picture)
         if motion is None:
-            motion = self._manner.laid_over(self._silence)
+            motion = self._manner.laid_over(self._silence)  # nobody is there: it waits, and the picture is answered
         self._drawn(motion, stamp_ms, now_s, "camera")
 
     def _drawn(self, motion: Motion, stamp_ms: float, since_s: float, kind: str) -> None:
@@ -202,8 +204,9 @@ class Live:
         with self._changed:
             side, room = self._side, self._room
         picture = self._player.frame(code, framed(head.camera, side, side), room)
-        self._show(Shot(stamp_ms, _jpeg(picture)))
+        shot = Shot(stamp_ms, _jpeg(picture))
         self._figures.note(kind, time.monotonic() - since_s)
+        self._show(shot)
 
 
 def opened(jpeg: bytes) -> np.ndarray | None:

@@ -36,7 +36,7 @@ class Recent:
     for all.
     """
 
-    def __init__(self, voice: Speak, heard_s: float = 2.0, delay: int = 4) -> None:
+    def __init__(self, voice: Speak, heard_s: float = 1.2, delay: int = 4) -> None:
         self._voice, self._delay = voice, delay
         self._frames = round(heard_s * FPS)
         self._kept = np.zeros(self._frames * FRAME, np.float32)

@@ -19,7 +19,7 @@ CHROMIUM = next(filter(shutil.which, ("chromium", "chromium-browser", "google-ch
 _FLAGS = (
     "--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-component-update",
     "--disable-background-networking", "--disable-sync", "--enable-unsafe-swiftshader", "--remote-debugging-port=0",
-    "--autoplay-policy=no-user-gesture-required", "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
+    "--use-fake-ui-for-media-stream", "--use-fake-device-for-media-stream",
 )  # fmt: skip
 
 

@@ -119,12 +119,20 @@ class Train(Making):
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
     """The work folder."""
+    watch: bool = False
+    """Show the head in a browser as it learns; the address is printed. It closes when the avatar is written."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import create
         from avatar3d.store import Work
 
-        return _told(out, create.create_from(Work(self.work), self.settings(), out.watch), self.work)
+        work, settings = Work(self.work), self.settings()
+        if not self.watch:
+            return _told(out, create.create_from(work, settings, out.watch), self.work)
+        from avatar3d.recipes import view
+
+        figures = view.train_watched(work, settings, view.ViewSettings(), out.say, out.watch)
+        return _told(out, figures, self.work)
 
 
 def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
