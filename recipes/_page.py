@@ -1,18 +1,23 @@
 # SPDX-License-Identifier: Apache-2.0
-"""From an avatar and a motion to the page in which it talks."""
+"""From an avatar and a motion to the page in which it talks; and the player beside an avatar that is written."""
 
 from __future__ import annotations
 
+import tempfile
+from collections.abc import Mapping
 from pathlib import Path
 
-import torch
+from torch import Tensor
 
-from avatar3d.avatar._driven import POSE
 from avatar3d.avatar.linear import LinearHead
+from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.contracts import Head
+from avatar3d.dsp import resampled
 from avatar3d.errors import InputError
 from avatar3d.records import Motion, Sound
-from avatar3d.viewer.page import LinearClip, write_page
+from avatar3d.viewer.page import Said, write_index, write_single_page
+
+PAGE_SOUND_RATE = 24_000  # Hz
 
 
 def plays(head: Head) -> bool:
@@ -20,32 +25,30 @@ def plays(head: Head) -> bool:
     return isinstance(head, LinearHead)
 
 
-def write_talking_page(path: Path, head: Head, motion: Motion, sound: Sound | None, title: str) -> None:
-    """Writes one HTML file that plays `motion` with `sound`, in 3D.
+def save_playable(path: Path, avatar: Avatar, steps: Mapping[str, Tensor] | None = None) -> None:
+    """Writes an avatar folder (see `save_avatar`), with the player in it where that can play the head."""
+    save_avatar(path, avatar, steps)
+    if plays(avatar.head):
+        write_index(path)
+
+
+def write_talking_page(path: Path, avatar: Avatar, motion: Motion, sound: Sound | None) -> None:
+    """Writes one HTML file with the whole avatar, which plays `motion` with `sound` first.
 
     Raises:
         InputError: the head is not linear; a browser cannot evaluate other kinds.
     """
-    if not isinstance(head, LinearHead):
+    if not plays(avatar.head):
         raise InputError(
-            f"{path}: a page can play linear heads only, not {type(head).__name__}",
+            f"{path}: a page can play linear heads only, not {type(avatar.head).__name__}",
             "write an mp4, or bake the avatar first (avatar3d bake) and let that one talk",
         )
-    with torch.no_grad():
-        codes, heads, bodies = head.encode(motion).split([head.codes, POSE, POSE], 1)
-        background = (head.background.clamp(0, 1) * 255).round().byte().numpy()
-    parts = head.tensors()
-    clip = LinearClip(
-        means=parts["means"],
-        quats=parts["quats"],
-        scales=parts["log_scales"].exp(),
-        opacities=parts["opacity_logits"].sigmoid(),
-        colours=parts["colours"],
-        skin=parts["skin_logits"].sigmoid(),
-        tables=parts["tables"],
-        codes=codes,
-        heads=heads,
-        bodies=bodies,
-        fps=motion.fps,
-    )
-    write_page(path, clip, head.camera, background, sound, title)
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room) / "whole.avatar"
+        save_avatar(folder, avatar)
+        write_single_page(path, folder, Said(motion, page_sound(sound)))
+
+
+def page_sound(sound: Sound | None) -> Sound | None:
+    """A sound as pages carry it."""
+    return None if sound is None else Sound(resampled(sound, PAGE_SOUND_RATE), PAGE_SOUND_RATE)

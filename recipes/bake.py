@@ -16,10 +16,11 @@ from torch import Tensor
 from avatar3d.avatar._baking import baked, bases, displacements_mm, sampled_codes
 from avatar3d.avatar._driven import DrivenHead
 from avatar3d.avatar.linear import LinearHead
-from avatar3d.avatars import Avatar, open_avatar, part_name, save_avatar
+from avatar3d.avatars import Avatar, open_avatar, part_name
 from avatar3d.errors import InputError
 from avatar3d.player import Player
 from avatar3d.recipes._drawn import frames_per_second
+from avatar3d.recipes._page import save_playable
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import Capture, Motion, Progress, Track, Watch, held_out_start, unwatched
 from avatar3d.render.native import Native
@@ -76,7 +77,7 @@ def bake(path: Path, out: Path | None = None, watch: Watch = unwatched) -> dict[
         watch(Progress("bake", 0.6, "measuring"))
         figures = _figures(head, linear, footage)
     about = avatar.about | {"baked_from": part_name(head), "baking": figures}
-    save_avatar(out, replace(avatar, head=linear, about=about))
+    save_playable(out, replace(avatar, head=linear, about=about))
     mine = {"avatar": str(out), "from": part_name(head), "gaussians": len(linear), "avatar_mb": size_mb(out)}
     return mine | figures
 

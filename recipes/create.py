@@ -13,13 +13,13 @@ from typing import Any
 import numpy as np
 
 from avatar3d import assets, media, ranks
-from avatar3d.avatars import Avatar, save_avatar
+from avatar3d.avatars import Avatar
 from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.preview import Preview
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._device import device_named
-from avatar3d.recipes._page import plays, write_talking_page
+from avatar3d.recipes._page import page_sound, plays, save_playable, write_talking_page
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
@@ -32,6 +32,7 @@ from avatar3d.talk import perform, show
 SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
 LEARNED_R = 0.35  # between predicted and real opening of the mouth; below it chance is near
 WITHOUT_LIVE = ("quick",)  # presets in whose time there is no second voice
+_SAMPLE = "sample"  # the clip's name in the avatar
 CLIP_S = 60.0  # of the person's own movement, kept in the avatar
 
 
@@ -124,7 +125,7 @@ def _made(
     with clock.timed(_stage("avatar", settings)):
         _written(work, folder, avatar, settings)
     with clock.timed(_stage("sample", settings)):
-        _sampled(prepared, avatar, samples, speech, settings, watch)
+        _sampled(prepared, avatar, folder, samples, speech, settings, watch)
     return {
         **prepared.figures,
         "kind": settings.head,
@@ -255,7 +256,7 @@ def _written(work: Work, folder: Path, avatar: Avatar, settings: CreateSettings)
     key = key_of("avatar", work.key(settings.head), work.key("voice"), live_key, lasting)
     if work.key(stage) == key and _whole(folder):
         return
-    save_avatar(folder, avatar)
+    save_playable(folder, avatar)
     work.finish(stage, key)
 
 
@@ -270,12 +271,16 @@ def _whole(folder: Path) -> bool:
 def _sampled(
     prepared: Prepared,
     avatar: Avatar,
+    folder: Path,
     outs: Sequence[Path],
     speech: Sound | None,
     settings: CreateSettings,
     watch: Watch,
 ) -> None:
-    """The avatar saying the speech or the end of the video's sound, or moving as in the video: as video and as page."""
+    """The avatar saying the speech or the end of the video's sound, or moving as in the video: as video and as page.
+
+    The avatar in `folder` keeps it too, as a clip that its own page plays.
+    """
     work, capture, (video, *pages) = prepared.work, prepared.capture, outs
     stage = _stage("sample", settings)
     spoken = None if settings.sample is None else file_hash(settings.sample)
@@ -290,7 +295,8 @@ def _sampled(
         motion = perform(avatar.voice, sound, avatar.clip, seed=settings.seed)
         say(avatar, sound, video, TalkSettings(seed=settings.seed), watch)
     for page in pages:
-        write_talking_page(page, avatar.head, motion, sound, avatar.about["name"])
+        write_talking_page(page, avatar, motion, sound)
+        AvatarFolder(folder).add_clip(_SAMPLE, motion, page_sound(sound))
     work.finish(stage, key)
 
 

@@ -10,10 +10,11 @@ from pathlib import Path
 from typing import Any
 
 from avatar3d.avatar.linear import LinearHead
-from avatar3d.avatars import open_avatar, part_name, save_avatar
+from avatar3d.avatars import open_avatar, part_name
 from avatar3d.choose import choose
 from avatar3d.compact import compacted
 from avatar3d.errors import InputError
+from avatar3d.recipes._page import save_playable
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import Watch, unwatched
 from avatar3d.store import AVATAR_SUFFIX
@@ -51,7 +52,7 @@ def compact(
     with torch_threads(1):
         small = compacted(whole.head, draw, whole.head.encode(whole.clip), wanted_db, watch)
     lost = {"compact": {"psnr_against_whole_db": round(small.lost_db, 2)}}
-    save_avatar(out, replace(whole, head=small.head, about=whole.about | lost), small.steps)
+    save_playable(out, replace(whole, head=small.head, about=whole.about | lost), small.steps)
     return {
         "avatar": str(out),
         "mb": size_mb(out),

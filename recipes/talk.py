@@ -21,7 +21,6 @@ from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose
 from avatar3d.contracts import Speak
 from avatar3d.data_prep.exchange import live_link
-from avatar3d.dsp import resampled
 from avatar3d.errors import InputError
 from avatar3d.recipes._page import write_talking_page
 from avatar3d.records import FPS, Motion, Progress, Sound, Watch, frame_count, unwatched
@@ -30,7 +29,6 @@ from avatar3d.talk import Background, HeadMotion, Orbit, View, driven, perform, 
 from avatar3d.threads import torch_threads
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
-PAGE_SOUND_RATE = 24_000  # Hz; a page carries its sound uncompressed
 _AHEAD = 4  # frames drawn while one is encoded
 _SIDES_PX = (64, 4096)
 
@@ -118,7 +116,8 @@ def _played(
     started, total = time.perf_counter(), len(motion)
     with torch_threads(1):  # the encoder and the kernels keep the cores busy
         if out.suffix == ".html":
-            width, height = _write_page(avatar, motion, sound, out)
+            write_talking_page(out, avatar, motion, sound)
+            width, height = avatar.head.camera.width, avatar.head.camera.height
         else:
             width, height = _write_video(avatar, motion, sound, out, settings, watch)
     wall_s = time.perf_counter() - started
@@ -159,13 +158,6 @@ def _write_video(
             writer.write(frame)
             watch(Progress("talk", (index + 1) / total, f"{(index + 1) / (time.perf_counter() - started):.0f} fps"))
     return camera.width, camera.height
-
-
-def _write_page(avatar: Avatar, motion: Motion, sound: Sound | None, out: Path) -> tuple[int, int]:
-    """Width and height of the view that the page at `out` starts from."""
-    heard = None if sound is None else Sound(resampled(sound, PAGE_SOUND_RATE), PAGE_SOUND_RATE)
-    write_talking_page(out, avatar.head, motion, heard, str(avatar.about.get("name", "avatar")))
-    return avatar.head.camera.width, avatar.head.camera.height
 
 
 def _as_long(sound: Sound, frames: int) -> Sound:

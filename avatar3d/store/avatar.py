@@ -14,8 +14,8 @@ from torch import Tensor
 
 from avatar3d.errors import InputError
 from avatar3d.ply import read_splats, write_splats
-from avatar3d.records import Motion
-from avatar3d.store.capture import load_picture, save_picture
+from avatar3d.records import Motion, Sound
+from avatar3d.store.capture import load_picture, save_picture, save_sound
 from avatar3d.store.files import (
     checked,
     file_hash,
@@ -88,8 +88,7 @@ class AvatarFolder:
                     write_tensors(part / f"{name}.safetensors", tensors if steps is None else _halves(tensors))
             if network is not None:
                 (part / _NETWORK).write_bytes(network)
-            files = sorted(file for file in part.rglob("*") if file.is_file())
-            hashes = {file.relative_to(part).as_posix(): file_hash(file) for file in files}
+            hashes = {_named(folder, file): file_hash(file) for file in sorted(part.rglob("*")) if file.is_file()}
             write_json(folder.manifest, {"format": "avatar3d", "version": AVATAR_VERSION, **manifest, "files": hashes})
 
     def read_manifest(self) -> dict[str, Any]:
@@ -132,8 +131,24 @@ class AvatarFolder:
         arrays, about = load_arrays(clip)
         return motion_from({name: array.astype(np.float32) for name, array in arrays.items()}, about)
 
+    def add_clip(self, name: str, motion: Motion, sound: Sound | None) -> None:
+        """Writes clips/NAME.safetensors, and clips/NAME.flac where there is sound, and lists them in avatar.json."""
+        clip, heard = (self.path / "clips" / f"{name}{suffix}" for suffix in (".safetensors", ".flac"))
+        save_motion(clip, motion)
+        heard.unlink(missing_ok=True)
+        if sound is not None:
+            save_sound(heard, sound)
+        about = read_json(self.manifest)
+        about["files"] = {known: digest for known, digest in about["files"].items() if known != _named(self, heard)}
+        about["files"] |= {_named(self, file): file_hash(file) for file in (clip, heard) if file.exists()}
+        write_json(self.manifest, about)
+
     def _is_compact(self) -> bool:
         return (self.path / _PACKED).is_file()
+
+
+def _named(folder: AvatarFolder, file: Path) -> str:
+    return file.relative_to(folder.path).as_posix()
 
 
 def _write_whole(folder: Path, head: Mapping[str, Tensor], clip: Motion) -> None:

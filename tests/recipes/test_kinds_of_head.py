@@ -72,9 +72,9 @@ def test_a_head_that_pages_cannot_play_has_a_film_alone_until_it_is_baked(
     assert any("avatar3d bake" in warning for warning in told["rigged"]["warnings"])
     avatar = open_avatar(Path(told["rigged"]["avatar"]))
     with pytest.raises(InputError, match="linear heads only, not RiggedHead"):
-        write_talking_page(tmp_path / "page.html", avatar.head, avatar.clip, None, "me")
+        write_talking_page(tmp_path / "page.html", avatar, avatar.clip, None)
     baked = bake(Path(told["rigged"]["avatar"]), tmp_path / "flat.avatar")
     assert baked["from"] == "rigged"
     assert baked["displacement_p99_mm"] < baked["moved_p99_mm"]
-    write_talking_page(tmp_path / "page.html", open_avatar(tmp_path / "flat.avatar").head, avatar.clip, None, "me")
+    write_talking_page(tmp_path / "page.html", open_avatar(tmp_path / "flat.avatar"), avatar.clip, None)
     assert (tmp_path / "page.html").is_file()

@@ -1,23 +1,16 @@
 // SPDX-License-Identifier: Apache-2.0
 // The linear rig on the CPU: only the centres are needed here, to sort by depth. The GPU poses everything else.
 
-// Rotation matrix (row-major, 9 numbers) of a quaternion wxyz of any length.
-export function matrixFromQuat([w, x, y, z]) {
-  const n = 2 / (w * w + x * x + y * y + z * z);
-  return [
-    1 - n * (y * y + z * z), n * (x * y - w * z), n * (x * z + w * y),
-    n * (x * y + w * z), 1 - n * (x * x + z * z), n * (y * z - w * x),
-    n * (x * z - w * y), n * (y * z + w * x), 1 - n * (x * x + y * y),
-  ];
-}
+import { matrixFromQuat } from "./quat.js";
 
 export class Rig {
-  // means [N*3], skin [N], offsets [K*N*3]: the position part of the tables
-  constructor(means, skin, offsets, components) {
+  // means [N*3], skin [N], tables [K*N*9], of which the position part is kept
+  constructor({ means, skin, tables, components }) {
     this.means = means;
     this.skin = skin;
-    this.offsets = offsets;
     this.components = components;
+    this.offsets = new Float32Array(tables.length / 3);
+    for (let i = 0, at = 0; i < tables.length; i += 9) for (let c = 0; c < 3; c++) this.offsets[at++] = tables[i + c];
     this.posed = new Float32Array(means.length);
     this.depth = new Float32Array(skin.length);
   }

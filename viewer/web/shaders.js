@@ -100,8 +100,8 @@ void main() {
 
 export const roomFragment = `#version 300 es
 precision highp float; precision highp sampler2D;
-uniform sampler2D room; uniform vec2 canvas; uniform float shown; out vec4 colour;
+uniform sampler2D room; uniform vec2 canvas; out vec4 colour;
 void main() {
   vec2 at = gl_FragCoord.xy / canvas;
-  colour = vec4(mix(vec3(.14, .153, .169), texture(room, vec2(at.x, 1. - at.y)).rgb, shown), 1);
+  colour = vec4(texture(room, vec2(at.x, 1. - at.y)).rgb, 1);
 }`;

@@ -1,20 +1,36 @@
 // SPDX-License-Identifier: Apache-2.0
 // Draws a posed linear rig with WebGL2: textures in, one picture out.
 
+import { unit } from "./quat.js";
+import { Refusal } from "./refusal.js";
 import { BATCH, FULL_SCREEN, ROW, drawFragment, drawVertex, pose, roomFragment } from "./shaders.js";
 
+const PLAIN = [0.14, 0.153, 0.169, 1]; // behind the head where neither the room is shown nor nothing
+
+// The canvas' WebGL2, or a refusal in words.
+export function context(canvas) {
+  const gl = canvas.getContext("webgl2", { antialias: false, alpha: true, preserveDrawingBuffer: true });
+  if (gl?.getExtension("EXT_color_buffer_float")) return gl;
+  throw new Refusal(
+    "This browser cannot draw in 3D: it offers no WebGL2.",
+    "Use a current Chrome, Edge, Firefox or Safari, and switch hardware acceleration on in its settings.",
+  );
+}
+
 export class SplatPainter {
-  // arrays: means, skin, quats, scales, opacities, colours (Float32Array), tables (Uint16Array of halves, [K,N,9])
-  constructor(canvas, arrays, components) {
-    const gl = canvas.getContext("webgl2", { antialias: false, alpha: false, preserveDrawingBuffer: true });
-    if (!gl || !gl.getExtension("EXT_color_buffer_float")) throw new Error("This browser offers no WebGL2.");
+  // splats: means, skin, quats, scales, opacities, colours, tables [K,N,9] as Float32Array, and components (K);
+  // blur: what the trainer adds to every splat's variance, in its own pixels squared
+  constructor(gl, splats, blur) {
+    const { components } = splats;
     this.gl = gl;
-    this.count = arrays.skin.length;
+    this.blur = blur;
+    this.textures = [];
+    this.count = splats.skin.length;
     this.rows = Math.ceil(this.count / ROW);
     this.posing = this.#program(FULL_SCREEN, pose(components, this.rows));
     this.drawing = this.#program(drawVertex, drawFragment);
     this.room = this.#program(FULL_SCREEN, roomFragment);
-    this.#upload(arrays, components);
+    this.#upload(splats, components);
     this.posed = [0, 1, 2, 3].map(() => this.#texture(ROW, this.rows, gl.RGBA32F, gl.RGBA, gl.FLOAT, null));
     this.target = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
@@ -24,8 +40,11 @@ export class SplatPainter {
     });
     gl.drawBuffers(slots);
     this.order = this.#texture(ROW, this.rows, gl.R32UI, gl.RED_INTEGER, gl.UNSIGNED_INT, null);
-    this.picture = this.#texture(1, 1, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, new Uint8Array([36, 39, 43, 255]));
+    this.picture = this.#texture(1, 1, gl.RGBA, gl.RGBA, gl.UNSIGNED_BYTE, null);
   }
+
+  // Gives back what the graphics card holds.
+  dispose() { for (const texture of this.textures) this.gl.deleteTexture(texture); }
 
   setRoom(image) {
     const { gl } = this;
@@ -51,18 +70,14 @@ export class SplatPainter {
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  // order: splats far to near; camera: { camFromWorld (row-major 16), focal, middle, size (trainer's pixels), enlarged }
-  draw(order, camera, roomShown) {
-    const { gl, drawing, room } = this;
+  // order: splats far to near; camera: { camFromWorld (row-major 16), focal, middle, size (trainer's pixels), enlarged };
+  // behind: "room", "plain" or "nothing"
+  draw(order, camera, behind) {
+    const { gl, drawing } = this;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
     gl.disable(gl.BLEND);
-    gl.useProgram(room.program);
-    room.textures({ room: this.picture });
-    gl.uniform2f(room.at("canvas"), gl.canvas.width, gl.canvas.height);
-    gl.uniform1f(room.at("shown"), roomShown);
-    gl.drawArrays(gl.TRIANGLES, 0, 3);
-
+    this.#behind(behind);
     gl.bindTexture(gl.TEXTURE_2D, this.order);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, ROW, this.rows, gl.RED_INTEGER, gl.UNSIGNED_INT, order);
     gl.useProgram(drawing.program);
@@ -71,7 +86,7 @@ export class SplatPainter {
     gl.uniformMatrix4fv(drawing.at("camFromWorld"), true, camera.camFromWorld);
     const zoom = gl.canvas.width / camera.size[0];
     // the blur grows with the picture: splats that just touch at the trainer's size must not part when enlarged
-    gl.uniform1f(drawing.at("blur"), 0.1 * Math.max(1, zoom * camera.enlarged) ** 2);
+    gl.uniform1f(drawing.at("blur"), this.blur * Math.max(1, zoom * camera.enlarged) ** 2);
     gl.uniform2fv(drawing.at("focal"), camera.focal.map((f) => f * zoom));
     gl.uniform2fv(drawing.at("middle"), camera.middle.map((c) => c * zoom));
     gl.uniform2f(drawing.at("size"), gl.canvas.width, gl.canvas.height);
@@ -79,6 +94,17 @@ export class SplatPainter {
     gl.enable(gl.BLEND);
     gl.blendFunc(gl.ONE, gl.ONE_MINUS_SRC_ALPHA);
     gl.drawArraysInstanced(gl.TRIANGLES, 0, 6 * BATCH, Math.ceil(this.count / BATCH));
+  }
+
+  #behind(what) {
+    const { gl, room } = this;
+    gl.clearColor(...(what === "plain" ? PLAIN : [0, 0, 0, 0]));
+    gl.clear(gl.COLOR_BUFFER_BIT);
+    if (what !== "room") return;
+    gl.useProgram(room.program);
+    room.textures({ room: this.picture });
+    gl.uniform2f(room.at("canvas"), gl.canvas.width, gl.canvas.height);
+    gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
   #upload({ means, skin, quats, scales, opacities, colours, tables }, components) {
@@ -93,20 +119,21 @@ export class SplatPainter {
     this.scales = floats((i) => [scales[3 * i], scales[3 * i + 1], scales[3 * i + 2], opacities[i]]);
     this.colours = floats((i) => [colours[3 * i], colours[3 * i + 1], colours[3 * i + 2], 1]);
     const width = ROW * 3;
-    const halves = new Uint16Array(width * this.rows * components * 4);
+    const padded = new Float32Array(width * this.rows * components * 4); // the GPU keeps halves of it
     for (let k = 0; k < components; k++) {
       for (let i = 0; i < this.count; i++) {
         const texel = width * (k * this.rows + Math.floor(i / ROW)) + 3 * (i % ROW);
         const start = 9 * (k * this.count + i);
-        halves.set(tables.subarray(start, start + 9), 4 * texel);
+        padded.set(tables.subarray(start, start + 9), 4 * texel);
       }
     }
-    this.tables = this.#texture(width, this.rows * components, gl.RGBA16F, gl.RGBA, gl.HALF_FLOAT, halves);
+    this.tables = this.#texture(width, this.rows * components, gl.RGBA16F, gl.RGBA, gl.FLOAT, padded);
   }
 
   #texture(width, height, inner, format, type, data) {
     const { gl } = this;
     const texture = gl.createTexture();
+    this.textures.push(texture);
     gl.bindTexture(gl.TEXTURE_2D, texture);
     gl.texImage2D(gl.TEXTURE_2D, 0, inner, width, height, 0, format, type, data);
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.NEAREST);
@@ -139,8 +166,3 @@ export class SplatPainter {
     return { program, at, textures };
   }
 }
-
-const unit = (q) => {
-  const length = Math.hypot(...q);
-  return q.map((v) => v / length);
-};
