@@ -9,7 +9,7 @@ TORCH ?= torch==2.13.0
 STAMP := $(VENV)/.installed
 NATIVE := $(wildcard csrc/*.h csrc/*/*.h csrc/*/*.cpp)
 
-.PHONY: install demo test check check-native bench clean
+.PHONY: install demo test test-web check check-native bench clean
 
 install: $(STAMP)
 
@@ -25,6 +25,10 @@ demo: install
 
 test: install
 	$(BIN)/python -m pytest
+
+# the player in a real browser, which is installed where it is missing; the screenshots are kept
+test-web: install
+	.ci/test-web $(BIN)/python
 
 # mypy and lint-imports read folders, not the installed mapping: they get the package as a wheel would lay it out
 TREE := build/tree

@@ -3,9 +3,15 @@
 
 import { Refusal } from "./refusal.js";
 
-// from a data: address, since a page from disk may load no file beside it
+// From a data: address, since a page from disk may load no file beside it. Eight blocks go together: 20 ms, and fewer
+// messages than blocks.
 const TAP = `registerProcessor("tap", class extends AudioWorkletProcessor {
-  process([[samples]]) { if (samples) this.port.postMessage(samples); return true; }
+  held = [];
+  process([[samples]]) {
+    if (samples) this.held.push(...samples);
+    if (this.held.length >= 1024) { this.port.postMessage(Float32Array.from(this.held)); this.held = []; }
+    return true;
+  }
 })`;
 
 const REFUSALS = {

@@ -11,6 +11,7 @@ export class Resampler {
     this.kept = new Float32Array(this.half); // silence came before
     this.first = -this.half; // number of kept[0] since the beginning
     this.made = 0;
+    this.known = new Map();
   }
 
   // The samples that these complete: each waits for `half` more.
@@ -23,8 +24,9 @@ export class Resampler {
     for (;;) {
       const at = this.made * this.ratio, middle = Math.floor(at);
       if (middle + this.half >= end) break;
+      const shares = this.#shares(at - middle), start = middle - this.half + 1 - this.first;
       let sum = 0;
-      for (let i = middle - this.half + 1; i <= middle + this.half; i++) sum += all[i - this.first] * this.#filter(i - at);
+      for (let i = 0; i < shares.length; i++) sum += all[start + i] * shares[i];
       out.push(sum);
       this.made++;
     }
@@ -36,6 +38,15 @@ export class Resampler {
 
   // What was still to come: behind the last sample there is silence.
   finish() { return this.push(new Float32Array(this.half)); }
+
+  // Of the samples about a place that lies `beyond` (0..1) one of them; few such places come up, again and again.
+  #shares(beyond) {
+    const key = Math.round(beyond * 1e6);
+    if (!this.known.has(key)) {
+      this.known.set(key, Float64Array.from({ length: 2 * this.half }, (_, i) => this.#filter(i - this.half + 1 - beyond)));
+    }
+    return this.known.get(key);
+  }
 
   #filter(distance) {
     const x = distance / this.slow;

@@ -42,10 +42,13 @@ export class Stage {
 
   enlarge(factor) { this.view.zoom = Math.max(FARTHEST, Math.min(CLOSEST, this.view.zoom * factor)); }
 
-  // A face (see driving.js) whose body is known.
+  // A face (see driving.js) whose body is known. A picture that stands already is not drawn again.
   draw(face) {
     const { head, body } = face;
     const code = this.driver.code(face);
+    const asked = [...code, ...head, ...body, ...Object.values(this.view), this.behind, this.canvas.width].join();
+    if (asked === this.shown) return;
+    this.shown = asked;
     const camera = this.#turned();
     const depth = this.rig.depths(code, head, body, camera.camFromWorld.subarray(8, 12));
     this.painter.pose(code, head, body);

@@ -137,7 +137,7 @@ def test_a_browser_without_webgl2_is_told_so(browser: Any, site: Site) -> None:
     context = browser.new_context()
     context.add_init_script("HTMLCanvasElement.prototype.getContext = () => null")
     page = context.new_page()
-    page.goto(site.address)
+    page.goto(f"{site.address}?size=64")
     page.evaluate("() => avatarPlayer.ready")
     assert "offers no WebGL2" in page.inner_text("#trouble")
     assert page.get_attribute("#trouble", "role") == "alert"
