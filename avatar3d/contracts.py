@@ -134,6 +134,36 @@ class HeadLearner(Fittable, Protocol):
         """The head as it stands."""
 
 
+@runtime_checkable
+class WriteSplats(Protocol):
+    """A file format of other programs for Gaussians that stand still.
+
+    What is handed over has x to the right, y up, z to whoever looks (head space is so), in u; formats with axes and a
+    unit of their own convert.
+    """
+
+    suffixes: ClassVar[tuple[str, ...]]  # of its files; the first is the usual one
+
+    def write(self, path: Path, gaussians: Gaussians, about: str = "") -> None:
+        """Writes Gaussians in their order; `about` goes in as text where the format has a place for it.
+
+        Raises:
+            InputError: the colours are spherical harmonics, or a package is missing.
+        """
+
+
+@runtime_checkable
+class ReadSplats(WriteSplats, Protocol):
+    """One that can be taken back in."""
+
+    def read(self, path: Path) -> Gaussians:
+        """The Gaussians of a file that any program has written, in its order, as `write` takes them; group is 0.
+
+        Raises:
+            InputError: another kind of file, a damaged or an empty one, or colours that change with the view.
+        """
+
+
 @dataclass(frozen=True)
 class Tools:
     """What a head is trained with."""

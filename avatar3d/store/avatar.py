@@ -13,8 +13,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.errors import InputError
-from avatar3d.ply import read_splats, write_splats
-from avatar3d.records import Motion, Sound
+from avatar3d.records import Gaussians, Motion, Sound
+from avatar3d.splat_files.ply import Ply
 from avatar3d.store.capture import load_picture, save_picture, save_sound
 from avatar3d.store.files import (
     checked,
@@ -117,7 +117,9 @@ class AvatarFolder:
         rig, _ = load_tensors(self.path / "rig.safetensors")
         if "table_steps" in rig:
             rig["tables"] = rig["tables"].float() * rig.pop("table_steps").repeat_interleave(_KIND, 1)
-        return {**_floats(rig), **read_splats(self.path / "splats.ply"), "background": background}
+        splats = Ply(y_down=False).read(self.path / "splats.ply")
+        still = {name: getattr(splats, name) for name in SPLAT_TENSORS}
+        return {**_floats(rig), **still, "background": background}
 
     def read_voice(self, name: str = VOICE) -> dict[str, Tensor]:
         """The tensors of the motion model VOICE or LIVE_VOICE."""
@@ -152,7 +154,8 @@ def _named(folder: AvatarFolder, file: Path) -> str:
 
 
 def _write_whole(folder: Path, head: Mapping[str, Tensor], clip: Motion) -> None:
-    write_splats(folder / "splats.ply", {name: head[name] for name in SPLAT_TENSORS})
+    splats = Gaussians(**{name: head[name] for name in SPLAT_TENSORS}, group=torch.zeros(len(head["means"])))
+    Ply(y_down=False).write(folder / "splats.ply", splats)
     apart = {*SPLAT_TENSORS, "background"}
     rig = {name: _halved(tensor) for name, tensor in head.items() if name not in apart}
     if "tables" in rig and head["tables"].shape[2:] == (3 * _KIND,):
