@@ -12,7 +12,9 @@ from torch import Tensor
 from avatar3d.contracts import Draw, Film, Head, Linear
 from avatar3d.records import BLUR_PX2, Camera, Gaussians, Image
 
-__all__ = ["Player", "eight_bit", "thickened"]
+__all__ = ["Player", "eight_bit", "thickened", "widened"]
+
+_THINNEST = 0.1  # of its width that a Gaussian keeps whatever is taken from it
 
 
 class Player:
@@ -84,7 +86,16 @@ def thickened(gaussians: Gaussians, camera: Camera, magnification: float) -> Gau
     """
     if magnification <= 1:
         return gaussians
+    return widened(gaussians, camera, BLUR_PX2 * (magnification**2 - 1))
+
+
+def widened(gaussians: Gaussians, camera: Camera, variance_px2: float) -> Gaussians:
+    """The Gaussians with so much more variance in the picture of `camera`, of each an isotropic one at its own depth.
+
+    With less than none they get narrower, as far as there is any width to take.
+    """
     depth = gaussians.means @ camera.cam_from_world[2, :3] + camera.cam_from_world[2, 3]
-    lost = BLUR_PX2 * (magnification**2 - 1) * (depth / camera.K[0, 0]).square()
-    variance = (2 * gaussians.log_scales).exp() + lost[:, None]
-    return replace(gaussians, log_scales=0.5 * variance.log())
+    more = variance_px2 * (depth / camera.K[0, 0]).square()
+    variance = (2 * gaussians.log_scales).exp()
+    least = _THINNEST**2 * variance
+    return replace(gaussians, log_scales=0.5 * torch.maximum(variance + more[:, None], least).log())

@@ -11,6 +11,7 @@ import torch
 
 from avatar3d.avatar._scatter import Counts
 from avatar3d.avatar.linear import LinearHead, LinearSettings
+from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.face.canonical import load_canonical
 from avatar3d.geometry import apply_pose, intrinsics, project, quat_from_rotvec, quat_multiply
 from avatar3d.records import Camera, Capture, Landmarks, Motion, Track, held_out_start
@@ -51,6 +52,18 @@ def make(face_task: Path, frames: int = 66) -> MadeUp:
     empty = Capture(np.zeros((frames, SIZE, SIZE, 3), np.uint8), None, 25.0, (), "made up")
     truth = _painted(LinearHead.from_track(empty, track, face.triangles, SETTINGS, seed=7))
     return MadeUp(replace(empty, frames=film(truth, motion)), track, face.triangles, truth)
+
+
+def avatar(face_task: Path) -> Avatar:
+    """Its head with a clip of 22 frames, without a voice."""
+    made = make(face_task, 22)
+    return Avatar(made.truth, None, made.track.motion, {"name": "made"})
+
+
+def saved_avatar(face_task: Path, folder: Path) -> Path:
+    """The same as a folder."""
+    save_avatar(folder / "made.avatar", avatar(face_task))
+    return folder / "made.avatar"
 
 
 def film(head: LinearHead, motion: Motion) -> np.ndarray:

@@ -91,23 +91,38 @@ def write(folder: Path, capture: Capture, track: Track, watch: Watch = unwatched
     Rows stand at the film's own times on the app's 60 Hz clock: frame k is at k / fps seconds.
     """
     folder.mkdir(parents=True, exist_ok=True)
-    motion, scores = track.motion, track.landmarks.scores
+    rows = save_track(folder / FILE, track)
+    if capture.sound is not None:
+        save_sound(folder / "aud.wav", capture.sound)
+    watch(Progress("export", 1.0))
+    return rows
+
+
+def save_track(path: Path, track: Track) -> int:
+    """The CSV alone; returns its rows."""
+    return save(path, track.landmarks.scores, track.motion, track.confidence > 0)
+
+
+def save(path: Path, scores: np.ndarray, motion: Motion, kept: np.ndarray | None = None) -> int:
+    """Writes a CSV with expressions from `scores` [T,52] (as SCORES), head and eyes from `motion`; returns its rows.
+
+    Args:
+        kept: [T] bool, frames that have a row, where their scores are finite; None: all.
+    """
     said = {name.lower(): scores[:, index] for index, name in enumerate(SCORES)}
     expressions = np.stack([said.get(name.lower(), np.zeros(len(scores))) for name in EXPRESSIONS], 1)
     turns = _FACING.T @ Rotation.from_quat(motion.head[:, [1, 2, 3, 0]].astype(np.float64)).as_matrix()
     angles = np.concatenate([Rotation.from_matrix(turns).as_euler("YXZ"), _eyes(motion.gaze)], 1)
-    kept = np.flatnonzero((track.confidence > 0) & np.isfinite(expressions).all(1))
-    with replacing(folder / FILE) as part, part.open("w", encoding="utf-8", newline="") as file:
+    finite = np.isfinite(expressions).all(1)
+    frames = np.flatnonzero(finite if kept is None else finite & kept)
+    with replacing(path) as part, part.open("w", encoding="utf-8", newline="") as file:
         rows = csv.writer(file, lineterminator="\n")
         rows.writerow(_HEADER)
-        for frame in kept.tolist():
+        for frame in frames.tolist():
             values = (*expressions[frame], *angles[frame])
             code = _timecode(frame / motion.fps)
             rows.writerow([code, len(values), *(f"{value:.10g}" for value in values)])
-    if capture.sound is not None:
-        save_sound(folder / "aud.wav", capture.sound)
-    watch(Progress("export", 1.0))
-    return len(kept)
+    return len(frames)
 
 
 def _gaze(column: dict[str, np.ndarray], scores: np.ndarray) -> np.ndarray:

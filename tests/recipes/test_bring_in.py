@@ -14,7 +14,6 @@ import pytest
 import soundfile
 
 from avatar3d import cli, media
-from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.data_prep.exchange.live_link import ANGLES, EXPRESSIONS
 
 Answer = Callable[..., tuple[int, str, str]]
@@ -43,10 +42,7 @@ def refused(result: tuple[int, str, str], told: str) -> None:
 @pytest.fixture(scope="module")
 def avatar(face_task: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A made-up head that has no voice."""
-    made = made_up.make(face_task, 22)
-    out = tmp_path_factory.mktemp("avatar") / "made.avatar"
-    save_avatar(out, Avatar(made.truth, None, made.track.motion, {"name": "made"}))
-    return out
+    return made_up.saved_avatar(face_task, tmp_path_factory.mktemp("avatar"))
 
 
 @pytest.fixture

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from tyro.conf import Positional, arg
 
 from avatar3d.cli.options._shared import Making, OptionalFile, OutFolder, Preparing, Verb, Video, at_least, warn
+from avatar3d.errors import InputError
 
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
@@ -76,16 +77,21 @@ class Prepare(Preparing):
 
 @dataclass(frozen=True, kw_only=True)
 class Import(Verb):
-    """Turn another tool's data folder into a work folder, with that tool's camera, head poses and masks.
+    """Turn another tool's data folder into a work folder, or put splats edited elsewhere back on their avatar.
 
-    `avatar3d train` goes on from it. Read are nerfstudio (also instant-ngp's and Blender's transforms.json),
-    AD-NeRF's family (RAD-NeRF, ER-NeRF, TalkingGaussian), VHAP and GaussianAvatars, and COLMAP's models.
+    Of a folder, camera, head poses and masks are that tool's, and `avatar3d train` goes on from it. Read are
+    nerfstudio (also instant-ngp's and Blender's transforms.json), AD-NeRF's family (RAD-NeRF, ER-NeRF,
+    TalkingGaussian), VHAP and GaussianAvatars, and COLMAP's models.
     """
 
     folder: Positional[Annotated[Path, arg(metavar="FOLDER")]]
-    """The other tool's folder, with its pictures: undistorted, of one size, by one camera."""
+    """The other tool's folder, with its pictures: undistorted, of one size, by one camera; with --into a
+    .ply or .spz."""
     out: OutFolder
-    """The work folder to write."""
+    """The work folder to write; with --into the folder NAME.avatar."""
+    into: Annotated[Path | None, arg(metavar="AVATAR")] = None
+    """The avatar whose neutral splats `export` wrote and another program edited: FOLDER's splats, as many and in the
+    same order, take their place, and everything moves as before."""
     format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap"] | None = None
     """What the folder is (default: recognised by its files)."""
     view: Annotated[int | None, arg(metavar="N")] = None
@@ -101,8 +107,16 @@ class Import(Verb):
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.data_prep.exchange.taken import TakeSettings
-        from avatar3d.recipes import bring_in, prepare
+        from avatar3d.recipes import bring_in, edited, prepare
 
+        if self.into is not None:
+            figures = edited.put_back(self.folder, self.into, self.out)
+            out.table(edited.summary(figures))
+            return figures
+        if edited.readable(self.folder):
+            raise InputError(
+                f"{self.folder}: splats have no rig", "name the avatar that they were exported from, with --into"
+            )
         at_least(1, fps=self.fps)
         take = TakeSettings(self.size, self.fps, self.sound)
         settings = bring_in.BringInSettings(self.format, self.view, take, restart=self.restart)

@@ -91,31 +91,47 @@ class Eval(Verb):
 
 @dataclass(frozen=True, kw_only=True)
 class Export(Verb):
-    """Write a prepared capture for other programs (nerfstudio, AD-NeRF's family, VHAP, COLMAP, Live Link Face), or a
-    small copy of an avatar.
-    """
+    """Write an avatar as a file that other programs open, a capture as their data folder, or an avatar made small."""
 
     work: Positional[Annotated[Path, arg(metavar="DIR")]]
-    """The work folder that `prepare` or `create` wrote; with --compact a folder NAME.avatar."""
+    """A folder NAME.avatar, or the work folder that `prepare` or `create` wrote."""
     out: OutFolder
-    """A new folder; the head stands still in it and the camera moves. With --compact a folder NAME.avatar."""
+    """The file or new folder to write; with --compact a folder NAME.avatar."""
     compact: bool = False
     """Write an avatar in as few bytes as its pictures allow, which everything opens; what is lost is measured."""
-    format: Literal["nerfstudio", "ad-nerf", "vhap", "colmap", "live-link"] = "nerfstudio"
-    """nerfstudio: transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and
-    TalkingGaussian read, but for the outputs of their networks; vhap: cameras, images and masks for VHAP and
-    GaussianAvatars, without FLAME's parameters; colmap: a sparse model, binary and text, also for 3DGS; live-link:
-    the face's motion alone, as CSV."""
+    format: Annotated[str | None, arg(metavar="NAME")] = None
+    """Of an avatar (default: what OUT ends in): ply, spz, glb (KHR_gaussian_splatting) or usd: its splats; csv: its
+    clip for Live Link Face; html or web: its clip as a page in 3D, in one file or a folder. Of a work folder (default:
+    nerfstudio), in which the head then stands still and the camera moves: nerfstudio: transforms.json, images and masks
+    (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and TalkingGaussian read, but for the outputs of their
+    networks; vhap: cameras, images and masks for VHAP and GaussianAvatars, without FLAME's parameters; colmap: a sparse
+    model, binary and text, also for 3DGS; live-link: the face's motion as CSV beside its sound; csv: that CSV alone."""
+    frame: Annotated[int | None, arg(metavar="N")] = None
+    """Of splats: this frame of the avatar's own clip, from 0 (default: the neutral head)."""
+    pose: Annotated[str, arg(metavar="NAME=SCORE,...")] = ""
+    """Of splats: a face with these expressions of ARKit, as jawOpen=0.6,browInnerUp=1."""
+    space: Literal["head", "world"] = "head"
+    """Of splats: about the middle of the head, or about the camera that filmed it; y is up in both (down in PLY)."""
+    blur: Annotated[float, arg(metavar="PX2")] = 0.1
+    """Of splats: what the program that will draw them adds to each one's variance in the picture, in px^2 of the
+    filmed frames. Ours adds 0.1, most others 0.3: with that the splats are made narrower, so that they look alike from
+    where they were filmed."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import export, small
+        from avatar3d.recipes import export, export_avatar, small
         from avatar3d.store import Work
 
         if self.compact:
             figures = small.compact(self.work, self.out, watch=out.watch)
             out.table(small.summary(figures))
             return figures
-        figures = export.export(Work(self.work), self.out, self.format, out.watch)
+        shown = export_avatar.Shown(self.frame, self.pose, self.space, self.blur)
+        if export_avatar.is_avatar(self.work):
+            figures = export_avatar.export_avatar(self.work, self.out, self.format, shown)
+            out.say(export_avatar.summary(figures))
+            return figures
+        export_avatar.only_of_splats(shown, "a work folder")
+        figures = export.export(Work(self.work), self.out, self.format or export.DEFAULT, out.watch)
         out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
         return figures
 
