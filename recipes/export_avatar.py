@@ -20,7 +20,7 @@ from avatar3d.face.arkit import SCORES, scores_for
 from avatar3d.geometry import apply_pose, invert, quat_multiply
 from avatar3d.motion._head_motion import usual_pose
 from avatar3d.player import widened
-from avatar3d.recipes._page import write_talking_page
+from avatar3d.recipes._page import save_playable, write_talking_page
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import BLUR_PX2, Gaussians, Motion
 from avatar3d.store import SPLAT_TENSORS, AvatarFolder, replacing
@@ -75,7 +75,7 @@ def export_avatar(avatar: Path, out: Path, name: str | None = None, shown: Shown
             part.write(written, splats, f"{_words(about, shown)}; 1 unit = 10 cm unless the format has its own")
             told["splats"] = len(splats.means)
         else:
-            _write_other(name, written, opened, about)
+            _write_other(name, written, opened)
             told["frames"] = len(opened.clip)
     return told | {"mb": size_mb(out)}
 
@@ -176,15 +176,14 @@ def _words(about: str, shown: Shown) -> str:
     return f"{about}, {which}, {shown.space} space, for a renderer that blurs by {shown.blur_px2:g} px^2"
 
 
-def _write_other(name: str, out: Path, avatar: Avatar, title: str) -> None:
+def _write_other(name: str, out: Path, avatar: Avatar) -> None:
     if name == "csv":
         live_link.save(out, _scores(avatar), avatar.clip)
         return
-    page = out
     if name == "web":
-        out.mkdir(parents=True)
-        page = out / "index.html"
-    write_talking_page(page, avatar.head, avatar.clip, None, title)
+        save_playable(out, avatar)  # the folder that plays is the avatar itself, with a page in it
+        return
+    write_talking_page(out, avatar, avatar.clip, None)
 
 
 def _scores(avatar: Avatar) -> np.ndarray:
