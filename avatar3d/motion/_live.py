@@ -10,6 +10,7 @@ import numpy as np
 from avatar3d.contracts import Hearing
 from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._live_gate import AHEAD, LiveGate
+from avatar3d.motion._live_net import LiveNet
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import BLINK_PROFILE, BlinkHabit, blink_interval_s, first_blink_s
 from avatar3d.motion._tcn_net import TcnNet
@@ -22,7 +23,7 @@ class LiveVoice:
     def __init__(self, ear: Hearing, ear_waits_s: float, net: TcnNet, manner: Manner, seed: int) -> None:
         self.look_ahead_s = ear_waits_s + max(net.shape.after, AHEAD) / FPS
         self._ear, self._manner = ear, manner
-        self._net, self._gate = _LiveNet(net), LiveGate()
+        self._net, self._gate = LiveNet(net), LiveGate()
         self._lids = LiveBlinks(manner.habit, np.random.default_rng(seed))
         self._said = np.zeros((0, net.shape.expressions), np.float32)  # whose gate is not known yet
         self._open = np.zeros(0, np.float32)  # of frames that are not said yet
@@ -57,32 +58,6 @@ def joined(parts: Sequence[Motion]) -> Motion:
         head=np.concatenate([part.head for part in parts]),
         fps=parts[0].fps,
     )
-
-
-class _LiveNet:
-    """The members' mean, as `TcnNet.say` of the whole gives it."""
-
-    def __init__(self, net: TcnNet) -> None:
-        self._net = net
-        self._rows = np.zeros((0, net.shape.features), np.float32)  # the newest
-        self._said = 0  # of them, that are said
-
-    def push(self, rows: np.ndarray) -> np.ndarray:
-        """Expressions [T,K] that these feature rows [S,D] complete."""
-        self._rows = np.concatenate([self._rows, rows])
-        return self._until(len(self._rows) - self._net.shape.after)
-
-    def close(self) -> np.ndarray:
-        """Expressions that were still to come: after the last row there are zeros."""
-        return self._until(len(self._rows))
-
-    def _until(self, end: int) -> np.ndarray:
-        if end <= self._said:
-            return np.zeros((0, self._net.shape.expressions), np.float32)
-        said = self._net.say(self._rows)[self._said : end].mean(1)
-        first = max(end - self._net.shape.before, 0)
-        self._rows, self._said = self._rows[first:], end - first
-        return said
 
 
 class LiveBlinks:

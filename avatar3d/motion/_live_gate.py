@@ -10,7 +10,8 @@ from avatar3d.dsp import ABOVE_NOISE_DB, HOPS_PER_S, USUAL_DB, VOICED, followed,
 from avatar3d.records import FPS, Heard
 
 AHEAD = 2  # frames that the gate opens before speech, since lips part before a voice is heard
-_HOLD, _FADE = 2, 3  # frames that it stays open after speech; over which it moves
+_HOLD = 20  # frames that it stays open after speech: shorter pauses between words are part of speaking
+_FADE = 3  # frames over which it moves
 _HOPS_PER_FRAME = int(HOPS_PER_S / FPS)
 _NOISE_MEMORY = 2 * HOPS_PER_S  # hops in which some gap shows the noise alone
 _NOTHING_DB = -90.0  # quieter is no room but a microphone that has not begun
@@ -20,8 +21,9 @@ _VOICED_HOPS = 3  # a single voiced hop in noise is chance; a voice holds for th
 class LiveGate:
     """1 where somebody speaks, 0 in silence and steady noise, with soft edges: `push` and `close` give [T] at FPS.
 
-    A hop speaks as in `dsp.speaks`, but noise and room are judged by what came before. The gate waits AHEAD frames,
-    and is shut 200 ms after the last frame of speech, since nobody knows yet whether a pause will be short.
+    A hop speaks as in `dsp.speaks`, but noise and room are judged by what came before. The gate waits AHEAD frames.
+    That a pause will not be a short one is known when it has lasted, so the gate is shut .9 s after speech; until then
+    the mouth does what the network makes of silence.
     """
 
     def __init__(self) -> None:
