@@ -20,15 +20,17 @@ class Bench(Verb):
     """Time the renderer and the training on this machine, and hold the tracker against made-up people."""
 
     what: Positional[
-        Annotated[Literal["splat", "step", "posed", "filmed", "track", "views", "turns", "all"], arg(metavar="WHAT")]
+        Annotated[
+            Literal["splat", "step", "posed", "filmed", "track", "live", "views", "turns", "all"], arg(metavar="WHAT")
+        ]
     ] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
     codes; filmed: the same to finished frames, by one kernel and by several; track: accuracy and time of the tracker on
-    people whose truth is known; all: these five. views: a head trained on small turns of made-up people against their
-    truth from 30 degrees; turns: a head trained on those frames of a video that look ahead, against those that do
-    not."""
+    people whose truth is known; all: these five. live: the voice of an avatar on speech that is still coming; views: a
+    head trained on small turns of made-up people against their truth from 30 degrees; turns: a head trained on those
+    frames of a video that look ahead, against those that do not."""
     folder: Annotated[Path, arg(metavar="DIR")] = Path("views")
-    """Of `views`, the folder to write; of `turns`, a folder that `prepare` has written."""
+    """Of `views`, the folder to write; of `turns`, a folder that `prepare` has written; of `live`, an avatar."""
     steps: Annotated[int, arg(metavar="N")] = 1500
     """Of training, for `views` and `turns`."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
@@ -52,6 +54,8 @@ class Bench(Verb):
         at_least(1, repetitions=self.repetitions, threads=self.threads, steps=self.steps)
         if self.what in ("views", "turns"):
             return self._from_the_side(out)
+        if self.what == "live":
+            return self._following(out)
         figures: dict[str, Any] = {"machine": bench.machine()}
         if self.what in ("splat", "all"):
             figures |= bench.bench_splat(
@@ -87,6 +91,13 @@ class Bench(Verb):
             out.say(bench_track.report_track(tracked))
         if self.table is not None:
             _bench_table.write_into(self.table, figures)
+        return figures
+
+    def _following(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import bench, bench_live
+
+        figures = {"machine": bench.machine()} | bench_live.bench_live(self.folder, watch=out.watch)
+        out.say(bench_live.report_live(figures))
         return figures
 
     def _from_the_side(self, out: Output) -> dict[str, Any]:
