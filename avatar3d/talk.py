@@ -10,7 +10,7 @@ Whatever is drawn comes as objects: any head, any voice, any renderer. Only the 
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -19,9 +19,10 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatar3d.camera_path import CameraPath
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
-from avatar3d.motion._head_motion import replay, still, turned
+from avatar3d.motion._head_motion import replay, still, turned, usual_pose
 from avatar3d.player import Player, eight_bit
 from avatar3d.records import FPS, Camera, Image, Motion, Sound
 
@@ -44,7 +45,7 @@ class View:
 
     width: int | None = None  # px; the height follows the capture's shape; None: the capture's own size
     background: Background = "original"  # the capture's room, nothing (then frames have alpha), [3] or [H,W,3] 0..1
-    orbit: Orbit | None = None  # None: the capture's own camera, still
+    orbit: Orbit | CameraPath | None = None  # None: the capture's own camera, still; a path is about the usual pose
 
 
 def talk(
@@ -92,16 +93,27 @@ def driven(motion: Motion, clip: Motion, head_motion: HeadMotion = "replay", see
 
 def show(head: Head, draw: Draw, motion: Motion, view: View = View()) -> Iterator[np.ndarray]:
     """Frames of `head` in `motion`, as `talk` gives them."""
-    camera = resized(head.camera, view.width)
-    background = _background(head, view, camera)
-    codes, player = head.encode(motion), Player(head, draw)
-    pivot = torch.from_numpy(motion.head[:, 4:].mean(0)) if len(motion) else torch.zeros(3)
+    cameras = seen_from(head, motion, view)
+    background, player, codes = _background(head, view, cameras(0.0)), Player(head, draw), head.encode(motion)
     for index, code in enumerate(codes):
-        seen_from = camera if view.orbit is None else orbited(camera, view.orbit, pivot, index / FPS)
+        camera = cameras(index / FPS)
         if background is None:
-            yield _with_alpha(player.image(code, seen_from))
+            yield _with_alpha(player.image(code, camera))
         else:
-            yield player.frame(code, seen_from, background)
+            yield player.frame(code, camera, background)
+
+
+def seen_from(head: Head, motion: Motion, view: View) -> Callable[[float], Camera]:
+    """The camera of each time in s; all have one size."""
+    orbit = view.orbit
+    if isinstance(orbit, CameraPath):
+        stands = torch.from_numpy(usual_pose(motion)) if len(motion) else torch.tensor([1.0, 0, 0, 0, 0, 0, 0])
+        return lambda time_s: orbit.at(time_s, stands, view.width)
+    camera = resized(head.camera, view.width)
+    if orbit is None:
+        return lambda _: camera
+    pivot = torch.from_numpy(motion.head[:, 4:].mean(0)) if len(motion) else torch.zeros(3)
+    return lambda time_s: orbited(camera, orbit, pivot, time_s)
 
 
 def resized(camera: Camera, width: int | None) -> Camera:

@@ -11,21 +11,22 @@ from collections.abc import Generator, Iterator
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import numpy as np
 import torch
 
 from avatar3d import media
 from avatar3d.avatars import Avatar, open_avatar
+from avatar3d.camera_path import CameraPath
 from avatar3d.choose import choose
 from avatar3d.contracts import Speak
-from avatar3d.data_prep.exchange import live_link
+from avatar3d.data_prep.exchange import camera_path, live_link
 from avatar3d.errors import InputError
 from avatar3d.recipes._page import write_talking_page
 from avatar3d.records import FPS, Motion, Progress, Sound, Watch, frame_count, unwatched
 from avatar3d.store import load_picture
-from avatar3d.talk import Background, HeadMotion, Orbit, View, driven, perform, resized, show
+from avatar3d.talk import Background, HeadMotion, Orbit, View, driven, perform, seen_from, show
 from avatar3d.threads import torch_threads
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
@@ -38,7 +39,7 @@ class TalkSettings:
     """How the talking head is shown."""
 
     background: str = "original"  # original, alpha (a .mov or .webm file), #rrggbb, or a picture's file name
-    camera: Literal["fixed", "orbit"] = "fixed"
+    camera: str = "fixed"  # fixed, orbit, or the file name of a camera path of nerfstudio's
     head: HeadMotion = "replay"  # moves as in the capture, or keeps still
     size: int | None = None  # width of the video, px; None: the capture's
     quality: int = 18  # of H.264 and VP9: 0 (lossless) .. 51 (worst)
@@ -116,6 +117,8 @@ def _played(
     started, total = time.perf_counter(), len(motion)
     with torch_threads(1):  # the encoder and the kernels keep the cores busy
         if out.suffix == ".html":
+            if settings.camera not in ("fixed", "orbit"):
+                raise InputError(f"{out}: a page is turned by whoever looks", "leave --camera out, or write an mp4")
             write_talking_page(out, avatar, motion, sound)
             width, height = avatar.head.camera.width, avatar.head.camera.height
         else:
@@ -145,9 +148,8 @@ def _write_video(
     avatar: Avatar, motion: Motion, sound: Sound | None, out: Path, settings: TalkSettings, watch: Watch
 ) -> tuple[int, int]:
     """Width and height of the video that now stands at `out`."""
-    orbit = Orbit() if settings.camera == "orbit" else None
-    view = View(_width(settings), background_of(settings.background), orbit)
-    camera = resized(avatar.head.camera, view.width)
+    view = View(_width(settings), background_of(settings.background), _way_of(settings.camera))
+    camera = seen_from(avatar.head, motion, view)(0.0)
     draw = choose("avatar3d.render", settings.renderer)()
     started, total = time.perf_counter(), len(motion)
     writer = media.VideoWriter(
@@ -158,6 +160,17 @@ def _write_video(
             writer.write(frame)
             watch(Progress("talk", (index + 1) / total, f"{(index + 1) / (time.perf_counter() - started):.0f} fps"))
     return camera.width, camera.height
+
+
+def _way_of(camera: str) -> Orbit | CameraPath | None:
+    """What a camera's description on the command line means."""
+    if camera == "fixed":
+        return None
+    if camera == "orbit":
+        return Orbit()
+    if not Path(camera).is_file():
+        raise InputError(f"--camera {camera}: no such file", "give fixed, orbit, or nerfstudio's camera_path.json")
+    return camera_path.read(Path(camera))
 
 
 def _as_long(sound: Sound, frames: int) -> Sound:

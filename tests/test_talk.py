@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import tracemalloc
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 from typing import Any, Self
 
 import numpy as np
@@ -13,6 +14,7 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from avatar3d.camera_path import CameraPath
 from avatar3d.geometry import intrinsics
 from avatar3d.player import thickened
 from avatar3d.records import FPS, Camera, Gaussians, Image, Motion, Sound, frame_count
@@ -202,3 +204,14 @@ def test_an_enlarged_picture_is_the_small_one_enlarged() -> None:
     pooled = functional.avg_pool2d(thick[None, None], 4)[0, 0]
     torch.testing.assert_close(pooled, small_alpha, atol=0.06, rtol=0)
     assert thickened(sheet, camera, 1.0) is sheet
+
+
+def test_a_path_goes_about_the_head_where_it_usually_stands() -> None:
+    still = torch.tensor([[0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 6.0]])  # of a head that stands before the camera
+    path = CameraPath(still, torch.tensor([0.25]), 25.0, 48, 24)
+    motion = perform(Hum(), silence(0.2), clip(), "still")
+    frame = next(show(Ball(), Dot(), motion, View(background=torch.zeros(3), orbit=path)))
+    assert frame.shape == (24, 48, 3) and frame[12, 24].max() > 0  # the Gaussian is the head's middle
+    aside = replace(path, head_from_camera=still + torch.tensor([0, 0, 0, 0, 1.0, 0, 0]))
+    frame = next(show(Ball(), Dot(), motion, View(24, torch.zeros(3), aside)))
+    assert frame.shape == (12, 24, 3) and frame[6, 12].max() == 0 and frame[6].any()

@@ -133,3 +133,12 @@ def test_a_motion_that_is_none_is_named(avatar: Path, tmp_path: Path, answer: An
     refused(answer("talk", avatar, "--motion", tmp_path / "missing.csv", "-o", out), "no such file")
     refused(answer("talk", avatar, "--motion", a_text(tmp_path), "-o", out), "not a recording of Live Link Face")
     assert not out.exists()
+
+
+def test_a_camera_path_that_is_none_is_named(avatar: Path, take: Path, tmp_path: Path, answer: Answer) -> None:
+    words = ("talk", avatar, "--motion", take, "--quiet", "-o")
+    out, page = tmp_path / "moved.mp4", tmp_path / "moved.html"
+    refused(answer(*words, out, "--camera", tmp_path / "missing.json"), "give fixed, orbit")
+    refused(answer(*words, out, "--camera", a_text(tmp_path)), "not valid JSON")
+    refused(answer(*words, page, "--camera", a_text(tmp_path)), "a page is turned by whoever looks")
+    assert not out.exists() and not page.exists()

@@ -27,8 +27,9 @@ class Talk(Verb):
     """What to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9); .html: a page in 3D."""
     background: Annotated[str, arg(metavar="WHAT")] = "original"
     """original (the filmed room), alpha, a colour as #rrggbb, or a picture's file name."""
-    camera: Literal["fixed", "orbit"] = "fixed"
-    """fixed where it filmed, or on an orbit of 15 degrees to both sides."""
+    camera: Annotated[str, arg(metavar="WHAT")] = "fixed"
+    """fixed where it filmed, orbit (15 degrees to both sides), or the file name of nerfstudio's camera_path.json, made
+    about what `export --format nerfstudio` wrote; the picture then has that path's shape."""
     head: Literal["replay", "still"] = "replay"
     """The head moves as it did in the video, or keeps still."""
     motion: OptionalFile = None
