@@ -61,7 +61,7 @@ class TrainSettings:
 
 # TalkingGaussian's schedule (Li et al., ECCV 2024), its 50,000 steps of face and mouth, here at once, and its 10,000 of
 # fusion as fractions: nothing moves at first, then motion is learned, on the face first; in the end colours alone
-_TG = {"picture": 1.0, "alpha": 0.2, "solid": 0.3}
+_TG = {"picture": 1.0, "alpha": 0.2, "solid": 0.6}
 _TG_MOTION = _TG | {"motion": 1e-5, "attention": 1e-4}
 _TG_FUSED = dict.fromkeys(("means", "quats", "log_scales", "skin_logits", "body_map", "planes", "networks"), 0.0)
 TALKING_GAUSSIAN = (

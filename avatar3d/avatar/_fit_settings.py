@@ -27,5 +27,5 @@ class FitSettings:
     hidden_every: int = 10  # steps; 0: never
     hidden_fade: float = 0.1  # of a shell's opacity (logit) at a time, where a core stands behind it
     hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
-    aside_every: int = 5  # steps: the head is also seen from a side that no frame shows
+    aside_every: int = 8  # steps: the head is also seen from a side that no frame shows
     retrack_at: float = 0.1  # the motion is measured again, where there is a way to: even a blurred head knows better

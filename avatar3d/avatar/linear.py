@@ -24,7 +24,7 @@ from avatar3d.records import AtRest, Stage
 
 __all__ = ["LinearHead"]
 
-_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.3}
+_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.6}
 
 
 @dataclass(frozen=True)

@@ -32,7 +32,7 @@ from avatar3d.records import Stage, Track
 
 __all__ = ["RiggedHead"]
 
-_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.3, "strayed": 0.01, "swollen": 1.0}
+_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.6, "strayed": 0.01, "swollen": 1.0}
 _CHIN = (152, 150, 379)  # its tip and both sides
 _REACH_U = 0.15  # off the face, movement of the skin fades over this
 

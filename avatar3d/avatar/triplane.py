@@ -37,7 +37,7 @@ _REACH_U = 0.1  # what a field's output of one moves a point by
 _MOUTH_REACH_U = (0.02, 0.1, 0.02)
 _LIDS_GAZE = 4
 _HAIR_EVERY = 7
-_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.3, "motion": 1e-3, "attention": 1e-3}
+_SHAPE = {"picture": 1.0, "alpha": 0.2, "solid": 0.6, "motion": 1e-3, "attention": 1e-3}
 
 
 @dataclass(frozen=True)

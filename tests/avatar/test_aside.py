@@ -4,12 +4,14 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 import numpy as np
 import torch
 from made_up import SETTINGS, SIZE, MadeUp
 
 from avatar3d.avatar._aside import Aside, see_through
+from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._turned import turned
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.contracts import Tools
@@ -19,6 +21,7 @@ from avatar3d.render.native import Native
 from avatar3d.seeds import seeded
 
 LOOKS = 40
+OFTEN = replace(SETTINGS, fit=FitSettings(aside_every=4))
 SIDES_DEG = (-30.0, -20.0, 20.0, 30.0)
 
 
@@ -75,7 +78,7 @@ def test_only_what_is_solid_must_not_be_seen_through() -> None:
 
 def _seen_through_pct(made_up: MadeUp, weights: dict[str, float]) -> float:
     """Share of a trained face that is not opaque from the sides."""
-    task = LinearHead.learner(made_up.capture, made_up.track, made_up.triangles, Tools(Native()), SETTINGS)
+    task = LinearHead.learner(made_up.capture, made_up.track, made_up.triangles, Tools(Native()), OFTEN)
     list(fit(task, [Stage("all", 1.0, weights)], Budget(steps=90), reviews=0))
     head, shares = task.trained(), []
     code = head.encode(made_up.track.motion)[0, : head.codes]
