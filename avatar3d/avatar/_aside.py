@@ -8,6 +8,7 @@ gradient. From a side they no longer lie behind one another, and the room shines
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 
 import numpy as np
 import torch
@@ -16,6 +17,7 @@ from PIL import ImageDraw
 from scipy.spatial import ConvexHull
 from torch import Tensor
 
+from avatar3d.avatar._scatter import CORE
 from avatar3d.avatar._turned import turned
 from avatar3d.geometry import apply_pose, project
 from avatar3d.records import Camera
@@ -52,6 +54,15 @@ class Aside:
         drawn = PillowImage.new("L", (self.camera.width >> level, self.camera.height >> level))
         ImageDraw.Draw(drawn).polygon([(float(x), float(y)) for x, y in seen[ConvexHull(seen).vertices]], fill=1)
         return torch.from_numpy(np.asarray(drawn, np.float32))
+
+
+def solid_of(parts: Mapping[str, Tensor], face: np.ndarray) -> tuple[np.ndarray, Tensor]:
+    """What is solid of a head with these parts and a face [468,3] u, and the pose from which it is turned: see `Aside`.
+
+    Beside the face it is the core, which stands well within the outline that the masks show.
+    """
+    core = parts["means"][parts["group"] == CORE].detach().cpu().numpy()
+    return np.concatenate([face, core]), parts["rest_pose"]
 
 
 def see_through(alpha: Tensor, solid: Tensor) -> Tensor:

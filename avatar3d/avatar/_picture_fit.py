@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar._aside import Aside, see_through
+from avatar3d.avatar._aside import Aside, see_through, solid_of
 from avatar3d.avatar._backdrop import Backdrop
 from avatar3d.avatar._codes import relative_pose
 from avatar3d.avatar._core import Core
@@ -27,7 +27,7 @@ from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frames import Frames, rarity
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._pose_rows import PoseRows
-from avatar3d.avatar._scatter import CORE, EARS, SHELL
+from avatar3d.avatar._scatter import EARS, SHELL
 from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
 from avatar3d.density import (
@@ -100,8 +100,7 @@ class PictureFit(ABC, Generic[H]):
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
         self.core = Core(head.parts["group"], self.learned, float(track.neutral[list(EARS), 2].mean()))
-        core = head.parts["means"][head.parts["group"] == CORE].detach().cpu().numpy()
-        self.aside = Aside(np.concatenate([track.neutral, core]), head.parts["rest_pose"], track.camera)
+        self.aside = Aside(*solid_of(head.parts, track.neutral), track.camera)
         self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
         self._pulls = 0  # steps that `demand` sums up
         self._relocations = 0
@@ -393,18 +392,14 @@ class PictureFit(ABC, Generic[H]):
         return {"perceptual": looks, "sharpness": sharpness_loss(drawn, real)}
 
     def _see_through(self, frame: int, step: int) -> Tensor:
-        """How see-through the head of a frame is from a random side; not in every step.
-
-        How codes move Gaussians is not learned from this: from a side one would move for what another lacks.
-        """
+        """How see-through the head of a frame is from a random side; not in every step."""
         if step % self.settings.aside_every:
             return self.learned["means"].new_zeros(())
         level = self._rough_level()
         head, solid = (tensor.to(self.device) for tensor in self.aside.look(level))
-        with torch.no_grad():
+        with torch.no_grad():  # none shall learn to move from this, for what another lacks
             offsets = self.offsets(self.codes[frame])
-        image = self.tools.draw(self.head.assemble(offsets, head, head), self._camera(level))
-        return see_through(image.alpha, solid)
+        return see_through(self.tools.draw(self.head.assemble(offsets, head, head), self._camera(level)).alpha, solid)
 
     def _soothe(self, progress: float, time: int) -> None:
         if time % self.settings.hidden_look == 0:
