@@ -17,6 +17,7 @@ from avatar3d.choose import choose
 from avatar3d.data_prep.landmarks import Face, Landmarker
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
+from avatar3d.records import SAMPLE_RATE, Sound
 from avatar3d.viewer.live import Figures, Live, Shot
 from avatar3d.viewer.live_inputs import Mirror, Recent
 from avatar3d.viewer.live_server import LiveWindow
@@ -34,13 +35,25 @@ def live_window(path: Path, renderer: str, host: str, port: int | None, stack: E
     draw = choose("avatar3d.render", renderer)()
     see, why_not = _sight(stack)
     neutral = None if see is None else load_canonical(assets.find(assets.FACE_LANDMARKER)).vertices
+    arkit_map, rest = avatar.head.tensors().get("arkit_map"), _at_rest(avatar)
 
     def begin(show: Callable[[Shot], None], figures: Figures) -> Live:
         voice = None if avatar.voice is None else Recent(avatar.voice)
-        mirror = None if see is None or neutral is None else Mirror(see, neutral, avatar.clip)
+        mirror = None
+        if see is not None and neutral is not None:
+            mirror = Mirror(see, neutral, avatar.clip, None if arkit_map is None else arkit_map.numpy(), rest)
         return Live(avatar.head, draw, avatar.clip, voice, mirror, show, figures)
 
     return LiveWindow(begin, _told(avatar, path, why_not), host, port)
+
+
+def _at_rest(avatar: Avatar) -> np.ndarray | None:
+    """[K] the expression of the person who says nothing, as the voice has learned it."""
+    if avatar.voice is None:
+        return None
+    silence = Sound(np.zeros(SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    said = avatar.voice(silence)
+    return said.expression[len(said) // 2]
 
 
 def _told(avatar: Avatar, path: Path, why_not: str) -> dict[str, object]:

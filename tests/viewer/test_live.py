@@ -153,6 +153,22 @@ def test_scores_lids_and_eyes_are_those_that_are_seen(made: MadeUp) -> None:
     assert (seen.gaze[0] > 0).tolist() == [False, True, False, True]
 
 
+def test_a_face_moves_from_its_own_rest_as_far_as_the_other_does(made: MadeUp) -> None:
+    neutral, arkit_map, rest = made.track.neutral, made.track.arkit_map, np.array([0.3, -0.2], np.float32)
+    faces = iter(
+        [looks(neutral, jawOpen=0.2), looks(neutral, jawOpen=0.5), looks(neutral, jawOpen=0.2, cheekPuff=99.0)]
+    )
+    mirror = Mirror(lambda _: next(faces), neutral, made.track.motion, arkit_map, rest)
+    at_rest, spoke, beyond = (mirror.motion(np.zeros((8, 8, 3), np.uint8)) for _ in range(3))
+    assert at_rest is not None and spoke is not None and beyond is not None
+    assert at_rest.basis == "personal"
+    np.testing.assert_allclose(at_rest.expression, [rest], atol=1e-6)
+    expected = rest + 0.3 * arkit_map[SCORES.index("jawOpen")]
+    np.testing.assert_allclose(spoke.expression, [expected], atol=1e-5)
+    furthest = np.linalg.norm(made.track.motion.expression, axis=1).max()
+    assert np.linalg.norm(beyond.expression) == pytest.approx(furthest, rel=1e-5)
+
+
 def test_a_calm_mirror_follows_part_of_the_way(made: MadeUp) -> None:
     faces = iter([looks(made.track.neutral), looks(made.track.neutral, 20.0)])
     mirror = Mirror(lambda _: next(faces), made.track.neutral, made.track.motion, quick=0.5)

@@ -171,7 +171,7 @@ class Page {
     };
     this.stop = () => media.getTracks().forEach((track) => track.stop());
     film.requestVideoFrameCallback(look);
-    say("Look into the camera, then press “I look ahead now”.");
+    say("Look into the camera with a calm face, then press “I look ahead, at rest”.");
   }
 
   take(file) { if (file) this.drive("file", () => this.play(file)); }
