@@ -96,7 +96,7 @@ class Panel:
             if LOSS in curves:
                 self._plot(f"{run}: loss", {LOSS: curves[LOSS]}, {"y": {"distr": 3}})
             if figures:
-                self._plot(f"{run}: held out, dB", figures, {})
+                self._plot(f"{run}: held out", figures, {})
 
     def _plot(self, title: str, curves: Mapping[str, Curve], scales: Mapping[str, Any]) -> None:
         steps = np.unique(np.concatenate([curve.steps for curve in curves.values()]))

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -24,33 +25,42 @@ class Curve:
 
 
 class Curves:
-    """The curves of all runs in a folder `runs`; each look reads only what has been written since the last one."""
+    """The curves of all runs in a folder `runs`; each look reads only what has been written since the last one.
 
-    def __init__(self, runs: Path) -> None:
-        self._runs = runs
-        self._readers: dict[str, Any] = {}
+    Args:
+        stopped: asked now and then while much is read; once it says so, what has been read so far is all.
+    """
+
+    def __init__(self, runs: Path, stopped: Callable[[], bool] = lambda: False) -> None:
+        self._runs, self._stopped = runs, stopped
+        self._readers: dict[Path, Any] = {}
+        self._told: dict[str, dict[str, list[tuple[int, float]]]] = {}
 
     def read(self) -> dict[str, dict[str, Curve]]:
         """By run, by name: "loss", and "figures/..." on frames that are not trained on."""
-        found = {folder.parent.name: folder.parent for folder in self._runs.glob("*/events.out.tfevents.*")}
-        return {name: curves for name in sorted(found) if (curves := self._run(name, found[name]))}
+        for file in sorted(self._runs.glob("*/events.out.tfevents.*")):
+            self._read_on(file)
+        return {run: {tag: _curve(told) for tag, told in tags.items()} for run, tags in sorted(self._told.items())}
 
-    def _run(self, name: str, folder: Path) -> dict[str, Curve]:
+    def _read_on(self, file: Path) -> None:
         # a second's import, which a window without trainings need not pay
-        from tensorboard.backend.event_processing.event_accumulator import SCALARS, EventAccumulator
+        from tensorboard.backend.event_processing.event_file_loader import LegacyEventFileLoader
 
-        if name not in self._readers:
-            self._readers[name] = EventAccumulator(str(folder), size_guidance={SCALARS: 0})
-        reader = self._readers[name].Reload()
-        tags = [tag for tag in reader.Tags()[SCALARS] if tag == LOSS or tag.startswith(FIGURES)]
-        return {tag: _curve(reader.Scalars(tag)) for tag in tags}
+        if file not in self._readers:
+            self._readers[file] = LegacyEventFileLoader(str(file))
+        for event in self._readers[file].Load():
+            for value in event.summary.value:
+                if value.tag == LOSS or value.tag.startswith(FIGURES):
+                    tags = self._told.setdefault(file.parent.name, {})
+                    tags.setdefault(value.tag, []).append((event.step, value.simple_value))
+            if self._stopped():
+                return
 
 
-def _curve(events: list[Any]) -> Curve:
-    steps = np.array([event.step for event in events], np.float64)
-    values = np.array([event.value for event in events], np.float64)
+def _curve(told: list[tuple[int, float]]) -> Curve:
+    steps, values = np.array(told, np.float64).T
     # of a run that was begun again, what it told last
-    last = np.r_[np.minimum.accumulate(steps[::-1])[::-1][1:] > steps[:-1], True] if len(steps) else []
+    last = np.r_[np.minimum.accumulate(steps[::-1])[::-1][1:] > steps[:-1], True]
     steps, values = steps[last], values[last]
     if len(steps) > _POINTS:
         size = -(-len(steps) // _POINTS)

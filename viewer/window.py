@@ -64,7 +64,8 @@ class Window:
         port: int | None = None,
     ) -> None:
         self.scene, self._preview, self._found = scene, preview, found
-        self._curves = None if runs is None else Curves(runs)
+        self._stopping = threading.Event()
+        self._curves = None if runs is None else Curves(runs, self._stopping.is_set)
         self._server = hidden_server(title)
         try:
             self.front = Front(client_pages(), relay(self._server), host, port, protocol=PROTOCOL)
@@ -72,7 +73,7 @@ class Window:
             self._server.stop()
             raise
         self._answerers: dict[int, Answerer[viser.ClientHandle]] = {}
-        self._lock, self._stopping = threading.Lock(), threading.Event()
+        self._lock = threading.Lock()
         self.drawn, self._drawing_s = 0, 0.0
         self._prepared_camera()
         self.panel = Panel(self._server, scene.names, len(scene), scene.footage.frames is not None, self.refresh)

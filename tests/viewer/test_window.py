@@ -165,7 +165,7 @@ def test_the_head_in_training_appears_and_curves_are_drawn(made: MadeUp, tmp_pat
         expected = scene.picture(Request(TRAINING, 0, SIZE, SIZE))
         one.sees(lambda picture: db(picture, expected) > 30)
         assert "shape, step" in window.panel.said.content and "loss 0.2500" in window.panel.said.content
-        assert set(window.panel._plots) == {"linear: loss", "linear: held out, dB"}
+        assert set(window.panel._plots) == {"linear: loss", "linear: held out"}
 
 
 def test_nobody_looks_and_training_copies_nothing(made: MadeUp, scene: Scene) -> None:
