@@ -31,7 +31,7 @@ export class SplatPainter {
     this.drawing = this.#program(drawVertex, drawFragment);
     this.room = this.#program(FULL_SCREEN, roomFragment);
     this.#upload(splats, components);
-    this.posed = [0, 1, 2, 3].map(() => this.#texture(ROW, this.rows, gl.RGBA32F, gl.RGBA, gl.FLOAT, null));
+    this.posed = [0, 1, 2].map(() => this.#texture(ROW, this.rows, gl.RGBA32F, gl.RGBA, gl.FLOAT, null));
     this.target = gl.createFramebuffer();
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
     const slots = this.posed.map((texture, i) => {
@@ -54,9 +54,11 @@ export class SplatPainter {
     for (const name of [gl.TEXTURE_MIN_FILTER, gl.TEXTURE_MAG_FILTER]) gl.texParameteri(gl.TEXTURE_2D, name, gl.LINEAR);
   }
 
-  // code [K], head and body: world_from_part as (wxyz, xyz); run before `draw`
-  pose(code, head, body) {
+  // code [K]; head and body: world_from_part as (wxyz, xyz); camera: { camFromWorld (row-major 16), focal, middle, size
+  // (trainer's pixels), enlarged }; run before `draw`
+  pose(code, head, body, camera) {
     const { gl, posing } = this;
+    const zoom = gl.canvas.width / camera.size[0];
     gl.bindFramebuffer(gl.FRAMEBUFFER, this.target);
     gl.viewport(0, 0, ROW, this.rows);
     gl.disable(gl.BLEND);
@@ -67,12 +69,17 @@ export class SplatPainter {
     gl.uniform4fv(posing.at("bodyQuat"), unit(body.slice(0, 4)));
     gl.uniform3fv(posing.at("headShift"), head.slice(4, 7));
     gl.uniform3fv(posing.at("bodyShift"), body.slice(4, 7));
+    gl.uniformMatrix4fv(posing.at("camFromWorld"), true, camera.camFromWorld);
+    // the blur grows with the picture: splats that just touch at the trainer's size must not part when enlarged
+    gl.uniform1f(posing.at("blur"), this.blur * Math.max(1, zoom * camera.enlarged) ** 2);
+    gl.uniform2fv(posing.at("focal"), camera.focal.map((f) => f * zoom));
+    gl.uniform2fv(posing.at("middle"), camera.middle.map((c) => c * zoom));
+    gl.uniform2f(posing.at("size"), gl.canvas.width, gl.canvas.height);
     gl.drawArrays(gl.TRIANGLES, 0, 3);
   }
 
-  // order: splats far to near; camera: { camFromWorld (row-major 16), focal, middle, size (trainer's pixels), enlarged };
-  // behind: "room", "plain" or "nothing"
-  draw(order, camera, behind) {
+  // order: splats far to near; behind: "room", "plain" or "nothing"
+  draw(order, behind) {
     const { gl, drawing } = this;
     gl.bindFramebuffer(gl.FRAMEBUFFER, null);
     gl.viewport(0, 0, gl.canvas.width, gl.canvas.height);
@@ -81,14 +88,8 @@ export class SplatPainter {
     gl.bindTexture(gl.TEXTURE_2D, this.order);
     gl.texSubImage2D(gl.TEXTURE_2D, 0, 0, 0, ROW, this.rows, gl.RED_INTEGER, gl.UNSIGNED_INT, order);
     gl.useProgram(drawing.program);
-    const [centres, shapesA, shapesB, colours] = this.posed;
-    drawing.textures({ centres, shapesA, shapesB, colours, order: this.order });
-    gl.uniformMatrix4fv(drawing.at("camFromWorld"), true, camera.camFromWorld);
-    const zoom = gl.canvas.width / camera.size[0];
-    // the blur grows with the picture: splats that just touch at the trainer's size must not part when enlarged
-    gl.uniform1f(drawing.at("blur"), this.blur * Math.max(1, zoom * camera.enlarged) ** 2);
-    gl.uniform2fv(drawing.at("focal"), camera.focal.map((f) => f * zoom));
-    gl.uniform2fv(drawing.at("middle"), camera.middle.map((c) => c * zoom));
+    const [places, axes, colours] = this.posed;
+    drawing.textures({ places, axes, colours, order: this.order });
     gl.uniform2f(drawing.at("size"), gl.canvas.width, gl.canvas.height);
     gl.uniform1i(drawing.at("count"), this.count);
     gl.enable(gl.BLEND);

@@ -51,8 +51,8 @@ export class Stage {
     this.shown = asked;
     const camera = this.#turned();
     const depth = this.rig.depths(code, head, body, camera.camFromWorld.subarray(8, 12));
-    this.painter.pose(code, head, body);
-    this.painter.draw(this.sorter.sort(depth), camera, this.behind);
+    this.painter.pose(code, head, body, camera);
+    this.painter.draw(this.sorter.sort(depth), this.behind);
   }
 
   // The capture's camera turned around where the head rests: cam_from_world = T(p) R T(-p), row-major.

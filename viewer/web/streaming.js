@@ -1,17 +1,15 @@
 // SPDX-License-Identifier: Apache-2.0
-// A face that another program streams over a WebSocket, message by message as JSON (README.md, "Live in the page").
+// A face that another program streams over a WebSocket, message by message as JSON (`scoresFromMessage` says which).
 
 import { scoresFromMessage } from "./arkit.js";
 import { Refusal } from "./refusal.js";
 
 // Connects; gives a script for the actor (see actor.js) and how to end it. `ended` is called when the other side goes.
 export function follow(address, ended) {
-  let socket = null;
-  try {
-    socket = new WebSocket(address);
-  } catch {
+  if (!/^wss?:\/\/./.test(address) || !URL.canParse(address)) {
     throw new Refusal(`${address} is no address of a WebSocket.`, "Write ws://ADDRESS:PORT or wss://ADDRESS.");
   }
+  const socket = new WebSocket(address);
   let last = { names: [], scores: {}, turn: [0, 0, 0] };
   let messages = 0;
   socket.onmessage = ({ data }) => {

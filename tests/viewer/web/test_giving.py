@@ -35,7 +35,7 @@ def test_a_film_of_what_is_seen_and_heard(page: Any, tmp_path: Path) -> None:
 def test_a_streamed_face_is_followed_until_it_ends(page: Any) -> None:
     rest = picture(page)
     sockets: list[Any] = []
-    page.route_web_socket("ws://localhost:8765", sockets.append)
+    page.route_web_socket("ws://localhost:8765", lambda socket: sockets.append(socket))
     page.click("#connect")
     page.wait_for_function("() => document.getElementById('connect').getAttribute('aria-pressed') === 'true'")
     sockets[0].send(json.dumps({"names": ["jawOpen", "MouthSmileLeft"], "values": [0.9, 0.5], "head": [0.2, 0, 0]}))
@@ -72,7 +72,7 @@ def test_live_link_faces_own_names_turn_the_head(visit: Callable[..., Any], modu
 
 
 def test_nothing_answers(page: Any) -> None:
-    page.fill("#address", "ws://127.0.0.1:9")
+    page.fill("#address", "ws://127.0.0.1:59999")
     page.click("#connect")
     page.wait_for_function("() => document.getElementById('message').textContent.includes('Nothing answers')")
     page.fill("#address", "no address at all")
