@@ -29,7 +29,7 @@ export async function openAvatar(read) {
     parts: Object.fromEntries(FLOATS.map((name) => [name, parts[name].data])),
     room: await createImageBitmap(new Blob([room]), { colorSpaceConversion: "none", premultiplyAlpha: "none" }),
     clips: await clips(get, files),
-    voice: about.voice && { ...about.voice, tensors: () => get("audio2motion.safetensors").then(damageNamed(readTensors, "audio2motion.safetensors")).then(({ tensors }) => tensors) },
+    voice: voiceOf(about, get),
   };
 }
 
@@ -97,6 +97,13 @@ function splats({ means, quats, log_scales, opacity_logits, colours, skin_logits
 }
 
 const cameraOf = (K, width, height) => ({ focal: [K[0], K[4]], middle: [K[2], K[5]], size: [width, height] });
+
+// The voice for sound that is still coming, or else the one for whole sounds: { part, config, listen, tensors() }.
+function voiceOf({ live_voice: live, voice }, get) {
+  const name = `audio2motion${live ? "_live" : ""}.safetensors`;
+  const tensors = async () => (await damageNamed(readTensors, name)(await get(name))).tensors;
+  return live || voice ? { ...(live ?? voice), tensors } : null;
+}
 
 // Every clip with its sound, if it has one: { name, fps, basis, frames, rows, sound: promise of bytes or null }.
 async function clips(get, files) {

@@ -7,7 +7,7 @@ const ABOVE_NOISE_DB = 9, NOISE_HOPS = 200; // noise is the quietest moment of t
 const NOTHING_DB = -90; // quieter is a microphone that has not begun
 const ROOM_DB = [-70, -55], BELOW_LOUD_DB = 45; // quieter than this is a room, not a voice
 const START_DB = -20, FALL_DB = 0.02, FLOOR_DB = -50; // of the voice's level, per hop
-const HOLD = 2, FADE = 3; // rows that it stays open after speech; over which it moves
+const HOLD = 20, FADE = 3; // rows that it stays open after speech, since short pauses are part of it; over which it moves
 export const GATE_AHEAD = 2; // rows that it opens before speech, and so waits
 
 export class Gate {

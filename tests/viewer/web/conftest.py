@@ -130,5 +130,5 @@ def page(visit: Callable[..., Any], site: Site) -> Any:
 @pytest.fixture(scope="session")
 def speech(tmp_path_factory: pytest.TempPathFactory) -> Path:
     path = tmp_path_factory.mktemp("speech") / "tone.wav"
-    save_sound(path, people.tone())
+    save_sound(path, people.tone(3.2))
     return path

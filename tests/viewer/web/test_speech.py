@@ -124,14 +124,14 @@ def test_a_dropped_sound_is_said_and_the_mouth_closes_behind_it(page: Any, made:
         }""",
         [*speech.read_bytes()],
     )
-    page.wait_for_function("() => avatarPlayer.playback?.playing && avatarPlayer.playback.seconds > 1.55")
+    page.wait_for_function("() => avatarPlayer.playback?.playing && avatarPlayer.playback.seconds > 3.15")
     shot(page, "dropped_sound")
     said = page.evaluate(
         """async () => {
           const { playback } = avatarPlayer;
           playback.pause();
           const at = async (s) => { await playback.seek(s); return [...avatarPlayer.script(0).expression]; };
-          return [await at(0.5), await at(1.55)];
+          return [await at(0.5), await at(3.15)];
         }"""
     )
     closed = made.voice.manner.closed  # type: ignore[union-attr]
@@ -176,7 +176,7 @@ def test_the_microphone_moves_the_mouth(
     assert page.get_attribute("#microphone", "aria-pressed") == "true"
     seen = page.evaluate(
         """async () => {
-          const seen = [], { live } = avatarPlayer, end = live.rows() + 75;
+          const seen = [], { live } = avatarPlayer, end = live.rows() + 90;
           while (live.rows() < end) {
             seen.push([...live.script().expression]);
             await new Promise((done) => setTimeout(done, 20));
