@@ -19,7 +19,7 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.records import SAMPLE_RATE, Sound
 from avatar3d.viewer.live import Figures, Live, Shot
-from avatar3d.viewer.live_inputs import Mirror, Recent
+from avatar3d.viewer.live_inputs import Mirror, Recent, Streaming
 from avatar3d.viewer.live_server import LiveWindow
 
 
@@ -38,13 +38,19 @@ def live_window(path: Path, renderer: str, host: str, port: int | None, stack: E
     arkit_map, rest = avatar.head.tensors().get("arkit_map"), _at_rest(avatar)
 
     def begin(show: Callable[[Shot], None], figures: Figures) -> Live:
-        voice = None if avatar.voice is None else Recent(avatar.voice)
         mirror = None
         if see is not None and neutral is not None:
             mirror = Mirror(see, neutral, avatar.clip, None if arkit_map is None else arkit_map.numpy(), rest)
-        return Live(avatar.head, draw, avatar.clip, voice, mirror, show, figures)
+        return Live(avatar.head, draw, avatar.clip, _hearing(avatar), mirror, show, figures)
 
     return LiveWindow(begin, _told(avatar, path, why_not), host, port)
+
+
+def _hearing(avatar: Avatar) -> Streaming | None:
+    """The voice that was made for speech still coming; in avatars without one, the usual voice."""
+    if avatar.live is not None:
+        return avatar.live.live(SAMPLE_RATE)
+    return None if avatar.voice is None else Recent(avatar.voice, avatar.clip.blink)
 
 
 def _at_rest(avatar: Avatar) -> np.ndarray | None:

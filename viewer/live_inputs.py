@@ -33,11 +33,12 @@ class Recent:
     """Any voice as a streaming one: it hears the last few seconds anew for each frame.
 
     A frame is certain once `delay` later ones have been heard. Costs more than a voice that remembers, and is the same
-    for all.
+    for all. A piece of sound knows nothing of the last blink: `lids` [T,2] are played over and over instead.
     """
 
-    def __init__(self, voice: Speak, heard_s: float = 1.2, delay: int = 4) -> None:
-        self._voice, self._delay = voice, delay
+    def __init__(self, voice: Speak, lids: np.ndarray, heard_s: float = 1.2, delay: int = 4) -> None:
+        self._voice, self._delay, self._lids = voice, delay, lids
+        self._said = 0  # frames
         self._frames = round(heard_s * FPS)
         self._kept = np.zeros(self._frames * FRAME, np.float32)
         self._rest = np.zeros(0, np.float32)
@@ -53,21 +54,23 @@ class Recent:
         self._early -= skipped
         said = self._voice(Sound(self._kept, SAMPLE_RATE))
         end = len(said) - self._delay
-        return said[max(end - new + skipped, 0) : end]
+        certain = said[max(end - new + skipped, 0) : end]
+        rows = (self._said + np.arange(len(certain))) % len(self._lids)
+        self._said += len(certain)
+        return replace(certain, blink=self._lids[rows])
 
 
 class Manner:
-    """Lays a person's own head movement and blinks over what is said, from frame to frame."""
+    """Lays a person's own head movement over what is said, from frame to frame."""
 
     def __init__(self, clip: Motion) -> None:
         self._clip, self._at = clip, 0
 
     def laid_over(self, said: Motion) -> Motion:
-        """`said` on the clip's own head and with its blinks, since a piece of sound knows nothing of the last blink."""
+        """`said` on the clip's own head."""
         moved = replay(said, self._clip, self._at)
-        rows = (self._at + np.arange(len(said))) % len(self._clip)
         self._at += len(said)
-        return replace(moved, blink=self._clip.blink[rows])
+        return moved
 
 
 class Seen(Protocol):

@@ -126,7 +126,7 @@ def sync_figures(judge: Judge, rows: np.ndarray, codes: np.ndarray) -> dict[str,
 def _whole_windows(trusted: np.ndarray, cuts: tuple[int, ...]) -> np.ndarray:
     """[T] bool: whether all frames about a frame are trusted and of its shot."""
     joined = np.concatenate([[False], _joined(trusted, cuts), [False]])  # whether frame t follows t-1
-    steps: np.ndarray = np.lib.stride_tricks.sliding_window_view(joined, WINDOW - 1).all(1)
+    steps = np.asarray(np.lib.stride_tricks.sliding_window_view(joined, WINDOW - 1).all(1))
     whole = np.zeros(len(trusted), bool)
     edge = WINDOW // 2
     whole[edge : len(trusted) - edge] = steps[edge - 1 : edge - 1 + len(trusted) - 2 * edge]

@@ -39,6 +39,8 @@ from websockets.sync.client import ClientConnection, connect
 
 LONG_S = 30.0
 
+LIDS = np.linspace(0, 1, 14, dtype=np.float32).reshape(7, 2)
+
 
 @pytest.fixture(scope="module")
 def made(face_task: Path) -> MadeUp:
@@ -100,7 +102,7 @@ def test_a_voice_that_hears_the_last_seconds_gives_each_frame_once_and_in_order(
     loud = np.linspace(0.1, 1.0, 60, dtype=np.float32)
     samples = np.repeat(loud, FRAME)
     rng = np.random.default_rng(0)
-    voice, said, at = Recent(Loud(), heard_s=0.8, delay=3), [], 0
+    voice, said, at = Recent(Loud(), LIDS, heard_s=0.8, delay=3), [], 0
     while at < len(samples):
         size = int(rng.integers(1, 3 * FRAME))
         said += voice.push(samples[at : at + size]).expression[:, 0].tolist()
@@ -108,8 +110,14 @@ def test_a_voice_that_hears_the_last_seconds_gives_each_frame_once_and_in_order(
     np.testing.assert_allclose(said, loud[: 60 - 3], rtol=1e-6)
 
 
+def test_lids_go_on_from_piece_to_piece() -> None:
+    voice = Recent(Loud(), LIDS, heard_s=0.4, delay=2)
+    blinks = [voice.push(np.zeros(3 * FRAME, np.float32)).blink for _ in range(20)]
+    np.testing.assert_array_equal(np.concatenate(blinks), LIDS[np.arange(58) % len(LIDS)])
+
+
 def test_a_piece_longer_than_memory_gives_its_end() -> None:
-    voice = Recent(Loud(), heard_s=0.4, delay=2)
+    voice = Recent(Loud(), LIDS, heard_s=0.4, delay=2)
     voice.push(np.zeros(10 * FRAME, np.float32))
     loud = np.repeat(np.linspace(0.1, 1.0, 30, dtype=np.float32), FRAME)
     said = voice.push(loud).expression[:, 0]
@@ -123,7 +131,7 @@ def test_heads_move_on_from_piece_to_piece_as_in_one(made: MadeUp) -> None:
     pieces = Manner(made.track.motion)
     parts = [pieces.laid_over(said[first : first + 5]) for first in range(0, 30, 5)]
     np.testing.assert_allclose(np.concatenate([part.head for part in parts]), whole.head, atol=1e-6)
-    np.testing.assert_array_equal(whole.blink, made.track.motion.blink[:30])
+    np.testing.assert_array_equal(whole.blink, said.blink)
 
 
 # camera
