@@ -37,7 +37,7 @@ _ROOM_DB = (-70.0, -55.0)  # quieter than this is a room, not a voice; in betwee
 _BELOW_LOUD_DB = 45.0  # ... it lies this far below the loud moments
 VOICED = 0.6  # harmonicity above which a hop is voiced
 ABOVE_NOISE_DB = 9.0  # an unvoiced hop belongs to speech when it stands this far above the noise
-_NOISE_MEMORY = 2 * HOPS_PER_S + 1  # hops in which some gap shows the noise alone
+_NOISE_MEMORY = HOPS_PER_S + 1  # hops in which some gap shows the noise alone
 
 
 def resampled(sound: Sound, rate: int = SAMPLE_RATE) -> np.ndarray:
@@ -126,10 +126,15 @@ def speaks(level_db: np.ndarray, harmonicity: np.ndarray) -> np.ndarray:
     """Whether somebody speaks in each hop [T] bool.
 
     A voiced hop counts when it is louder than a room. An unvoiced one must also stand out of the noise, which is the
-    quietest level within a second before and after: steady noise never does.
+    quietest level within the second before or within that after, whichever is louder: steady noise never does, not
+    even where it sets in.
     """
     room = room_db(np.quantile(level_db, 0.95))
-    noise_db = minimum_filter1d(level_db, _NOISE_MEMORY, mode="nearest")
+    before, after = (
+        minimum_filter1d(level_db, _NOISE_MEMORY, mode="nearest", origin=shift)
+        for shift in (_NOISE_MEMORY // 2, -(_NOISE_MEMORY // 2))
+    )
+    noise_db = np.maximum(before, after)
     voiced = harmonicity > VOICED
     # a single voiced hop in noise is chance; a voice holds for three
     voiced = maximum_filter1d(minimum_filter1d(voiced.astype(np.uint8), 3), 3).astype(bool)

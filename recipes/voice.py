@@ -25,7 +25,7 @@ from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, 
 from avatar3d.threads import torch_threads
 
 RUN, LIVE_RUN = "voice", "live_voice"
-_VERSION = 2  # of what a voice holds: one of another version is trained again
+_VERSION = 3  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
 _LEAST_FRAMES = 75

@@ -13,8 +13,8 @@ from torch import Tensor
 
 from avatar3d.motion._lids import lid_closing
 from avatar3d.motion._lip_space import LipSpace
-from avatar3d.motion._polish import BlinkHabit, locally_linear
-from avatar3d.records import Track
+from avatar3d.motion._polish import BlinkHabit, locally_linear, usual_pause
+from avatar3d.records import Sound, Track
 
 _MOST_SEEN = 1_500  # expressions kept as neighbours
 _RANGE_QUANTILES = (0.01, 0.99)
@@ -33,13 +33,15 @@ class Manner:
     closing: np.ndarray  # [K] expression per unit of blink
     usual_lids: float  # blink of the mean face
     habit: BlinkHabit
+    pause_frames: int  # longer silence shuts the mouth
 
     @classmethod
-    def of(cls, track: Track, gain: float) -> Manner:
-        """The manner of the trusted training frames of a capture."""
+    def of(cls, track: Track, gain: float, sound: Sound) -> Manner:
+        """The manner of the trusted training frames of a capture, of which `sound` is heard."""
         rows = np.flatnonzero(track.confidence[: track.fitted_frames] > 0)
         codes = track.motion.expression[rows]
-        opening = LipSpace.of(track).aperture(torch.from_numpy(codes)).numpy()
+        space = LipSpace.of(track)
+        opening = space.aperture(torch.from_numpy(codes)).numpy()
         shut = opening <= np.quantile(opening, _CLOSED_SHARE)
         low, high = np.quantile(codes, _RANGE_QUANTILES, axis=0).astype(np.float32)
         spread = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), _MOST_SEEN)).astype(np.int64))
@@ -53,6 +55,9 @@ class Manner:
             lid_closing(track, rows),
             float(blink.mean()),
             BlinkHabit.of(blink),
+            usual_pause(
+                sound, space.aperture(torch.from_numpy(track.motion.expression[: track.fitted_frames])).numpy()
+            ),
         )
 
     def kept_to(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
@@ -77,7 +82,7 @@ class Manner:
         """Everything as tensors, by name."""
         arrays = {"closed": self.closed, "seen": self.seen, "low": self.low, "high": self.high}
         arrays |= {"closing": self.closing}
-        numbers = {"gain": self.gain, "usual_lids": self.usual_lids}
+        numbers = {"gain": self.gain, "usual_lids": self.usual_lids, "pause_frames": self.pause_frames}
         numbers |= {"blink_log_interval": self.habit.log_interval, "blink_log_spread": self.habit.log_spread}
         found = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
         return found | {name: torch.tensor(number, dtype=torch.float32) for name, number in numbers.items()}
@@ -89,4 +94,5 @@ class Manner:
             tensors[name].numpy() for name in ("closed", "seen", "low", "high", "closing")
         )
         habit = BlinkHabit(float(tensors["blink_log_interval"]), float(tensors["blink_log_spread"]))
-        return cls(float(tensors["gain"]), closed, seen, low, high, closing, float(tensors["usual_lids"]), habit)
+        gain, lids, pause = (float(tensors[name]) for name in ("gain", "usual_lids", "pause_frames"))
+        return cls(gain, closed, seen, low, high, closing, lids, habit, round(pause))

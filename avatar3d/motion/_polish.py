@@ -18,7 +18,14 @@ _HOPS_PER_FRAME = int(HOPS_PER_S / FPS)
 _HOPS_AT_ONCE = 6_000
 _HOLD_FRAMES = 2  # the gate opens this long before speech and closes this long after it
 _FADE_FRAMES = 3
-_PAUSE_FRAMES = 20  # shorter pauses between words are part of speaking: people seldom shut their mouth in them
+# in a shorter pause than this the mouth does what the voice has learned of the person, who may or may not shut it
+_PAUSE_FRAMES = 20
+_SHUTTING_PAUSE_FRAMES, _TALKING_PAUSE_FRAMES = 12, 30  # of who was seen to shut the mouth in pauses, and who not to
+_NOISE_PAUSE_FRAMES = 45  # words drowned in noise look like a pause
+_NOISY_DB = 30.0  # between the loudest and the quietest moments
+_FEWEST_PAUSES = 3  # that tell a habit
+_SHUT_SHARE = 0.15  # of the range of openings: lips that come nearer meet, as well as a tracker can tell
+_RANGE_QUANTILES = (0.01, 0.99)
 _USUAL_INTERVAL_S, _USUAL_SPREAD = 3.6, 0.5  # of blinks while talking: median, and standard deviation of the logarithm
 _SHORTEST_S, _LONGEST_S = 0.6, 12.0
 _PRIOR_BLINKS = 4.0  # a few blinks of a short clip must not make a habit
@@ -50,31 +57,61 @@ def locally_linear(
     return moved
 
 
-def speech_gate(sound: Sound) -> np.ndarray:
+def speech_gate(sound: Sound, pause_frames: int = _PAUSE_FRAMES) -> np.ndarray:
     """1 where somebody speaks, 0 in silence and steady noise, [T] float32 at FPS, with soft edges.
 
     Opens 120 ms before the first sound, since lips part before a voice is heard, and is shut 160 ms after the last
-    one before a silence of 0.8 s or more.
+    one before a silence of more than `pause_frames`; in noise, of more than 1.8 s.
     """
+    speaking, noisy = _speaking(sound)
+    if not len(speaking):
+        return np.zeros(0, np.float32)
+    pause = max(_NOISE_PAUSE_FRAMES, pause_frames) if noisy else pause_frames
+    held = maximum_filter1d(_without_pauses(speaking, pause).astype(np.float32), 2 * _HOLD_FRAMES + 1)
+    return uniform_filter1d(held, _FADE_FRAMES, mode="nearest")
+
+
+def usual_pause(sound: Sound, opening: np.ndarray) -> int:
+    """From how many frames of silence on a person shuts the mouth, who was seen to open it by `opening` [T] meanwhile.
+
+    Some rest with lips apart, and to shut them in every pause would not be them.
+    """
+    speaking, _ = _speaking(sound)
+    said = np.flatnonzero(speaking[: len(opening)])
+    low, high = np.quantile(opening, _RANGE_QUANTILES)
+    # where a word ends the lips are still on their way
+    least = [
+        opening[before + 1 + _HOLD_FRAMES : after].min()
+        for before, after in pairwise(said)
+        if after - before > _SHUTTING_PAUSE_FRAMES
+    ]
+    if len(least) < _FEWEST_PAUSES:
+        return _PAUSE_FRAMES
+    shuts = np.median(least) <= low + _SHUT_SHARE * (high - low)
+    return _SHUTTING_PAUSE_FRAMES if shuts else _TALKING_PAUSE_FRAMES
+
+
+def _speaking(sound: Sound) -> tuple[np.ndarray, bool]:
+    """Whether somebody speaks in each frame [T] bool, and whether noise may hide that."""
     samples = resampled(sound)
     frames = frame_count(sound)
     hops = frames * _HOPS_PER_FRAME
     if not frames:
-        return np.zeros(0, np.float32)
+        return np.zeros(0, bool), False
     spans = [(first, min(_HOPS_AT_ONCE, hops - first)) for first in range(0, hops, _HOPS_AT_ONCE)]
     level = np.concatenate([loudness_db(samples, *span) for span in spans])
     harmonicity = np.concatenate([pitch(samples, *span)[1] for span in spans])
+    quiet_db, loud_db = np.quantile(level, (0.05, 0.95))
     speaking = speaks(level, harmonicity).reshape(frames, _HOPS_PER_FRAME).mean(1) >= 0.5
-    held = maximum_filter1d(_without_pauses(speaking).astype(np.float32), 2 * _HOLD_FRAMES + 1)
-    return uniform_filter1d(held, _FADE_FRAMES, mode="nearest")
+    return speaking, bool(loud_db - quiet_db < _NOISY_DB)
 
 
-def _without_pauses(speaking: np.ndarray) -> np.ndarray:
-    """Speaking [T] bool with every gap shorter than a pause filled; silence at the ends stays."""
+def _without_pauses(speaking: np.ndarray, pause: int) -> np.ndarray:
+    """Speaking [T] bool with every gap of at most `pause` frames filled; silence at the ends stays."""
     said = np.flatnonzero(speaking)
     filled = speaking.copy()
     for before, after in pairwise(said):
-        if after - before < _PAUSE_FRAMES:
+        if after - before <= pause:
             filled[before:after] = True
     return filled
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,7 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from avatar3d.motion._ridge import mean_ridge
+from avatar3d.motion._ridge import Moments
 
 _ROWS_AT_ONCE = 1_500
 
@@ -22,6 +23,7 @@ class TcnShape:
     features: int  # numbers per row that come in
     expressions: int  # numbers per row that go out
     members: int = 5
+    schools: int = 1  # equal groups of members that learn from other versions of the sound: see `_schools`
     channels: int = 32  # per member
     dilations: tuple[int, ...] = (1, 2, 4, 1, 2, 4)
     dropout: float = 0.3
@@ -89,18 +91,29 @@ class TcnNet(nn.Module):
         # a feature that hardly moves must not be blown up
         self.feature_scale.copy_(torch.from_numpy(rows.std(0) + 0.1))
 
-    def solve_linear(self, rows: np.ndarray, codes: np.ndarray, heard: np.ndarray) -> None:
+    def solve_linear(self, takes: Sequence[tuple[np.ndarray, np.ndarray, np.ndarray]]) -> None:
         """Solves every member's linear part by ridge regression.
 
         Args:
-            rows: [T,D] features, not normalised; codes [T,K].
-            heard: [T,M] bool, the rows each member may learn from.
+            takes: of each recording rows [T,D] of features, normalised; codes [T,K]; and heard [T,M] bool, the rows
+                each member may learn from. Members that share no row with others are solved apart.
         """
-        scaled = self.normalised(torch.from_numpy(rows)).numpy()
-        spans = self.shape.contexts, self.shape.ahead
-        maps = [mean_ridge(scaled, codes, heard[:, member], *spans) for member in range(heard.shape[1])]
-        self.linear.copy_(torch.from_numpy(np.concatenate([weights for weights, _ in maps])))
-        self.linear_bias.copy_(torch.from_numpy(np.concatenate([bias for _, bias in maps])))
+        shape = self.shape
+        weights, biases = [], []
+        for school in np.split(np.arange(shape.members), shape.schools):
+            every, *missed = (
+                Moments(shape.features, shape.expressions, *shape.linear_pads) for _ in range(len(school) + 1)
+            )
+            for rows, codes, heard in takes:
+                known = np.logical_or.reduce(heard[:, school], axis=1)
+                every.add(rows, codes, known)
+                for sums, member in zip(missed, school, strict=True):
+                    sums.add(rows, codes, known & ~heard[:, member])
+            maps = [every.without(sums).mean_ridge(shape.contexts) for sums in missed]
+            weights += [weight for weight, _ in maps]
+            biases += [bias for _, bias in maps]
+        self.linear.copy_(torch.from_numpy(np.concatenate(weights)))
+        self.linear_bias.copy_(torch.from_numpy(np.concatenate(biases)))
 
     def normalised(self, rows: Tensor) -> Tensor:
         """Feature rows [...,D] about zero mean and unit spread, as `forward` takes them."""

@@ -16,6 +16,7 @@ from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
 from avatar3d.motion._saved import heard_by, under, with_tuples
+from avatar3d.motion._schools import voted
 from avatar3d.motion._tcn_fit import STAGES, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
 from avatar3d.motion._tcn_onnx import written
@@ -23,20 +24,24 @@ from avatar3d.records import Motion, Sound, Track
 
 __all__ = ["Tcn"]
 
-_GAIN_RANGE = (1.0, 1.7)  # more would turn what is only noise into a mouth that flaps
+_GAIN_RANGE = (0.25, 1.7)
+_LEAST_LIVELY, _LIVELY_PER_R = 0.4, 1.2  # the mouth moves as widely as the person's own from a correlation of .5 on
 
 
 class Tcn:
     """Sound to motion of one person's face (contracts.Speak).
 
-    The members' mean is the voice. Each member has not heard one part of the capture, and that part tells how timid
-    it is on new sound: least squares shrinks what it cannot predict. The gain of the person's `Manner` undoes this,
-    so that the mouth opens as widely as the person's own.
+    The members vote (`_schools`). Each member has not heard one part of the capture, and that part tells how timid
+    or bold it is on new sound: least squares shrinks what it cannot predict, and a few seconds are learned by heart.
+    The gain of the person's `Manner` makes up for either, so that the mouth opens as widely as the person's own; and
+    less widely where the unheard parts were hardly foreseen, for there a wide mouth would only be wrong more often.
 
     Gaze and head stay at rest: whoever shows the motion lays them over.
     """
 
     stages = STAGES
+    parts: ClassVar[int] = 5  # of the capture; a school has a member for each, who has not heard it
+    schools: ClassVar[int] = 2
     ahead: ClassVar[int | None] = None  # rows after a frame that its prediction sees; None: as many as before it
 
     def __init__(self, listen: Listen, net: TcnNet, manner: Manner) -> None:
@@ -45,7 +50,9 @@ class Tcn:
     @classmethod
     def learner(cls, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> TcnFit:
         """What `avatar3d.fit.fit` trains; `learned` makes a voice of it."""
-        shape = TcnShape(listen.width, track.basis.shape[2], ahead=cls.ahead)
+        shape = TcnShape(
+            listen.width, track.basis.shape[2], cls.parts * cls.schools, schools=cls.schools, ahead=cls.ahead
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = TcnNet(shape)
@@ -54,13 +61,16 @@ class Tcn:
     @classmethod
     def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Self:
         """The voice that a finished training gives."""
-        gain = float(np.clip(1 / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
-        return cls(listen, fit.net.eval(), Manner.of(track, gain))
+        lively = np.clip(_LEAST_LIVELY + _LIVELY_PER_R * fit.foreseen(), _LEAST_LIVELY, 1)
+        gain = float(np.clip(lively / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
+        return cls(listen, fit.net.eval(), Manner.of(track, gain, fit.voiced))
 
     def __call__(self, sound: Sound, seed: int = 0) -> Motion:
         """Motion with T = round(sound.seconds * FPS) rows; the seed decides when the lids close."""
         rows = self.listen(sound)
-        expression = self.manner.kept_to(self.net.say(rows).mean(1), speech_gate(sound))
+        normalised = self.net.normalised(torch.from_numpy(rows)).numpy()
+        said = voted(self.net.say(rows), normalised, self.net.shape.schools)
+        expression = self.manner.kept_to(said, speech_gate(sound, self.manner.pause_frames))
         blink = blinks(len(rows), self.manner.habit, np.random.default_rng(seed))
         return at_rest(self.manner.with_lids(expression, blink), blink)
 

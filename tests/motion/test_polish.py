@@ -6,7 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
-from avatar3d.motion._polish import BlinkHabit, blink_onsets, blinks, locally_linear, speech_gate
+from avatar3d.motion._polish import BlinkHabit, blink_onsets, blinks, locally_linear, speech_gate, usual_pause
 from avatar3d.records import SAMPLE_RATE, Sound
 
 
@@ -49,14 +49,14 @@ def distance_to(seen: np.ndarray, points: np.ndarray) -> np.ndarray:
     return np.linalg.norm(points[:, None] - seen[None], axis=2).min(1)
 
 
-def spoken(*parts_s: float) -> Sound:
-    """Vowel, silence, vowel ... of the given lengths in seconds; silence is a quiet room."""
+def spoken(*parts_s: float, noise: float = 3e-4) -> Sound:
+    """Vowel, silence, vowel ... of the given lengths in seconds, in a room, usually a quiet one."""
     rng = np.random.default_rng(0)
     pieces = []
     for index, seconds in enumerate(parts_s):
         time = np.arange(round(seconds * SAMPLE_RATE)) / SAMPLE_RATE
         vowel = sum(np.sin(2 * np.pi * 130 * h * time) / h for h in range(1, 12)) * 0.1
-        pieces.append(vowel * (index % 2 == 0) + rng.standard_normal(len(time)) * 3e-4)
+        pieces.append(vowel * (index % 2 == 0) + rng.standard_normal(len(time)) * noise)
     return Sound(np.concatenate(pieces).astype(np.float32), SAMPLE_RATE)
 
 
@@ -75,7 +75,36 @@ def test_the_gate_opens_before_the_first_sound() -> None:
 
 def test_a_short_pause_does_not_shut_the_mouth_and_a_long_one_does() -> None:
     assert speech_gate(spoken(1.0, 0.5, 1.0)).min() == 1.0
-    assert speech_gate(spoken(1.0, 1.5, 1.0)).min() == 0.0
+    assert speech_gate(spoken(1.0, 1.0, 1.0)).min() == 0.0
+    assert speech_gate(spoken(1.0, 0.7, 1.0), pause_frames=12).min() == 0.0
+    assert speech_gate(spoken(1.0, 1.0, 1.0), pause_frames=30).min() == 1.0
+
+
+def test_in_noise_a_pause_is_believed_later() -> None:
+    assert speech_gate(spoken(1.0, 1.0, 1.0, noise=0.02)).min() == 1.0
+    assert speech_gate(spoken(1.0, 2.5, 1.0, noise=0.02)).min() == 0.0
+
+
+@pytest.mark.parametrize(("resting", "pause_frames"), [(0.0, 12), (0.5, 30)])
+def test_whether_a_person_shuts_the_mouth_in_pauses_is_seen(resting: float, pause_frames: int) -> None:
+    sound = spoken(1.0, 0.7, 1.0, 0.7, 1.0, 0.7, 1.0)
+    gate = speech_gate(sound, pause_frames=5)
+    opening = resting + (1 - resting) * gate * (0.5 + 0.5 * np.cos(np.arange(len(gate))))
+    opening[:4] = 0.0
+    assert usual_pause(sound, opening) == pause_frames
+
+
+def test_too_few_pauses_tell_nothing() -> None:
+    sound = spoken(1.0, 0.7, 1.0)
+    assert usual_pause(sound, np.linspace(0, 1, round(sound.seconds * 25))) == 20
+
+
+@pytest.mark.parametrize("level_db", [-60.0, -40.0])
+def test_noise_that_sets_in_shuts_the_gate_too(level_db: float) -> None:
+    quiet = spoken(2.0, 0.0)
+    noise = np.random.default_rng(1).standard_normal(3 * SAMPLE_RATE) * 10 ** (level_db / 20)
+    gate = speech_gate(Sound(np.concatenate([quiet.samples, noise]).astype(np.float32), SAMPLE_RATE))
+    assert gate[56:].max() == 0.0
 
 
 @pytest.mark.parametrize("level_db", [-200.0, -60.0, -40.0])

@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import torch
 
+from avatar3d import spoil
 from avatar3d.audio.mel import Mel
 from avatar3d.errors import InputError
 from avatar3d.face.groups import APERTURE_PAIRS
@@ -92,7 +93,8 @@ def test_it_learns_ten_seconds_by_heart(scene: tuple[Sound, Track], monkeypatch:
     sound, track = scene
     for name in ("_NOISE", "_TILT", "_MASKS"):
         monkeypatch.setattr(f"avatar3d.motion._tcn_fit.{name}", 0)
-    monkeypatch.setattr("avatar3d.motion._tcn_fit._RENDITIONS", 1)
+    monkeypatch.setattr("avatar3d.motion._tcn_fit._FINE", 1)
+    monkeypatch.setattr("avatar3d.motion._tcn_fit._ROUGH", 0)
     listen = Mel(bands=16)
     torch.manual_seed(0)
     net = TcnNet(TcnShape(listen.width, CODES, members=1, dropout=0.0))
@@ -113,7 +115,7 @@ def test_it_understands_what_it_has_not_heard(voice: Tcn, scene: tuple[Sound, Tr
 def test_training_starts_at_the_linear_model(scene: tuple[Sound, Track]) -> None:
     sound, track = scene
     learner = learner_of(sound, track)
-    assert learner.evaluate()["aperture_r"] > 0.7
+    assert learner.evaluate()["aperture_r"] > 0.6
 
 
 def test_the_mouth_opens_as_widely_as_the_persons_own(voice: Tcn, scene: tuple[Sound, Track]) -> None:
@@ -202,6 +204,7 @@ def test_every_member_leaves_out_its_own_part_and_its_neighbourhood() -> None:
         own = np.flatnonzero(part == member)
         assert out.min() == max(own.min() - 8, 0) and out.max() == min(own.max() + 8, 199)
     assert heard_by_members(50, 1).all()
+    np.testing.assert_array_equal(heard_by_members(200, 10, 2), np.tile(heard, 2))
 
 
 def test_a_members_own_part_does_not_change_it() -> None:
@@ -221,7 +224,7 @@ def test_a_members_own_part_does_not_change_it() -> None:
 def test_a_faster_rendition_goes_with_the_same_frames() -> None:
     sound, track = made_up(8.0)
     listen = Mel(bands=16)
-    made = renditions(sound, listen, 150, 4, np.random.default_rng(0))
+    made = renditions(sound, listen, 150, 4, 0, np.random.default_rng(0))
     real = track.motion.expression[:150]
     np.testing.assert_allclose(made[0].sampled(real), real, atol=1e-5)
     loudness = np.corrcoef(made[0].rows[:, -3], real[:, 0])[0, 1]
@@ -229,6 +232,32 @@ def test_a_faster_rendition_goes_with_the_same_frames() -> None:
         assert len(rendition.rows) != 150
         followed = np.corrcoef(rendition.rows[:, -3], rendition.sampled(real)[:, 0])[0, 1]
         assert followed > loudness - 0.1
+
+
+def test_spoiled_renditions_are_another_schools() -> None:
+    learner = learner_of(*made_up(8.0))
+    fine, rough = learner.takes[1], learner.takes[-1]
+    assert 0 < fine.weight[:, 5:].max() < fine.weight[:, :5].max()
+    assert not rough.weight[:, :5].any() and rough.weight[:, 5:].any(0).all()
+
+
+@pytest.mark.parametrize("snr_db", [10.0, 20.0])
+def test_it_understands_in_noise(voice: Tcn, scene: tuple[Sound, Track], snr_db: float) -> None:
+    sound, track = scene
+    start = track.fitted_frames
+    noise = spoil.white(len(sound.samples), np.random.default_rng(7))
+    said = opening(track, voice(Sound(spoil.noisy(sound.samples, noise, snr_db), SAMPLE_RATE)).expression)
+    assert np.corrcoef(said[start:], opening(track, track.motion.expression[start:]))[0, 1] > 0.7
+
+
+def test_who_foresees_nothing_moves_the_mouth_less(
+    scene: tuple[Sound, Track], voice: Tcn, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    learner = learner_of(*scene)
+    monkeypatch.setattr(TcnFit, "timidity", lambda _: 2.0)
+    for r, gain in ((0.9, 0.5), (0.25, 0.35), (0.0, 0.25), (-0.5, 0.25)):
+        monkeypatch.setattr(TcnFit, "foreseen", lambda _, r=r: r)
+        assert Tcn.learned(learner, voice.listen, scene[1]).manner.gain == pytest.approx(gain)
 
 
 def test_the_network_is_small() -> None:
