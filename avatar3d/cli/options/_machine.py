@@ -21,16 +21,18 @@ class Bench(Verb):
 
     what: Positional[
         Annotated[
-            Literal["splat", "step", "posed", "filmed", "track", "live", "views", "turns", "all"], arg(metavar="WHAT")
+            Literal["splat", "step", "posed", "filmed", "track", "live", "views", "turns", "voice", "all"],
+            arg(metavar="WHAT"),
         ]
     ] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
     codes; filmed: the same to finished frames, by one kernel and by several; track: accuracy and time of the tracker on
     people whose truth is known; all: these five. live: the voice of an avatar on speech that is still coming; views: a
     head trained on small turns of made-up people against their truth from 30 degrees; turns: a head trained on those
-    frames of a video that look ahead, against those that do not."""
+    frames of a video that look ahead, against those that do not; voice: a voice on noise, bad lines and silence."""
     folder: Annotated[Path, arg(metavar="DIR")] = Path("views")
-    """Of `views`, the folder to write; of `turns`, a folder that `prepare` has written; of `live`, an avatar."""
+    """Of `views`, the folder to write; of `turns` and `voice`, a folder that `prepare` has written; of `live`, an
+    avatar."""
     steps: Annotated[int, arg(metavar="N")] = 1500
     """Of training, for `views` and `turns`."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
@@ -52,8 +54,8 @@ class Bench(Verb):
         from avatar3d.recipes import _bench_table, bench, bench_filmed, bench_posed, bench_step, bench_track
 
         at_least(1, repetitions=self.repetitions, threads=self.threads, steps=self.steps)
-        if self.what in ("views", "turns"):
-            return self._from_the_side(out)
+        if self.what in ("views", "turns", "voice"):
+            return self._in_a_folder(out)
         if self.what == "live":
             return self._following(out)
         figures: dict[str, Any] = {"machine": bench.machine()}
@@ -100,14 +102,18 @@ class Bench(Verb):
         out.say(bench_live.report_live(figures))
         return figures
 
-    def _from_the_side(self, out: Output) -> dict[str, Any]:
+    def _in_a_folder(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes.bench_turns import TurnsSettings, bench_turns, report_turns
         from avatar3d.recipes.bench_views import ViewsSettings, bench_views, report_views
+        from avatar3d.recipes.bench_voice import bench_voice, report_voice
         from avatar3d.store import Work
 
         if self.what == "views":
             figures = bench_views(self.folder, ViewsSettings(steps=self.steps), out.watch)
             out.say(report_views(figures))
+        elif self.what == "voice":
+            figures = bench_voice(Work(self.folder), watch=out.watch)
+            out.say(report_voice(figures))
         else:
             figures = bench_turns(Work(self.folder), TurnsSettings(steps=self.steps), out.watch)
             out.say(report_turns(figures))
