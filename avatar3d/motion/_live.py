@@ -23,7 +23,7 @@ class LiveVoice:
     def __init__(self, ear: Hearing, ear_waits_s: float, net: TcnNet, manner: Manner, seed: int) -> None:
         self.look_ahead_s = ear_waits_s + max(net.shape.after, AHEAD) / FPS
         self._ear, self._manner = ear, manner
-        self._net, self._gate = LiveNet(net), LiveGate()
+        self._net, self._gate = LiveNet(net), LiveGate(manner.pause_frames)
         self._lids = LiveBlinks(manner.habit, np.random.default_rng(seed))
         self._said = np.zeros((0, net.shape.expressions), np.float32)  # whose gate is not known yet
         self._open = np.zeros(0, np.float32)  # of frames that are not said yet

@@ -10,7 +10,6 @@ from avatar3d.dsp import ABOVE_NOISE_DB, HOPS_PER_S, USUAL_DB, VOICED, followed,
 from avatar3d.records import FPS, Heard
 
 AHEAD = 2  # frames that the gate opens before speech, since lips part before a voice is heard
-_HOLD = 20  # frames that it stays open after speech: shorter pauses between words are part of speaking
 _FADE = 3  # frames over which it moves
 _HOPS_PER_FRAME = int(HOPS_PER_S / FPS)
 _NOISE_MEMORY = 2 * HOPS_PER_S  # hops in which some gap shows the noise alone
@@ -22,15 +21,19 @@ class LiveGate:
     """1 where somebody speaks, 0 in silence and steady noise, with soft edges: `push` and `close` give [T] at FPS.
 
     A hop speaks as in `dsp.speaks`, but noise and room are judged by what came before. The gate waits AHEAD frames.
-    That a pause will not be a short one is known when it has lasted, so the gate is shut .9 s after speech; until then
-    the mouth does what the network makes of silence.
+    That a pause will not be a short one is known when it has lasted, so the gate is shut `hold` frames and its fade
+    after speech; until then the mouth does what the network makes of silence.
+
+    Args:
+        hold: frames that it stays open after speech, as `Manner.pause_frames`.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, hold: int) -> None:
+        self._hold = hold
         self._level = USUAL_DB
         self._quiet = np.full(_NOISE_MEMORY - 1, np.inf)
         self._voiced = np.zeros(_VOICED_HOPS - 1, bool)
-        self._spoken = np.zeros(_HOLD + _FADE - 1, bool)  # of frames, before the first one silence
+        self._spoken = np.zeros(hold + _FADE - 1, bool)  # of frames, before the first one silence
 
     def push(self, heard: Heard) -> np.ndarray:
         """The gate [T] of the frames that this completes."""
@@ -55,8 +58,9 @@ class LiveGate:
 
     def _opened(self, spoken: np.ndarray) -> np.ndarray:
         spoken = np.concatenate([self._spoken, spoken])
-        self._spoken = spoken[1 - (_HOLD + AHEAD + _FADE) :]
-        if len(spoken) < _HOLD + AHEAD + _FADE:
+        reach = self._hold + AHEAD + _FADE
+        self._spoken = spoken[1 - reach :]
+        if len(spoken) < reach:
             return np.zeros(0, np.float32)
-        near = sliding_window_view(spoken, _HOLD + 1 + AHEAD).any(1)
+        near = sliding_window_view(spoken, self._hold + 1 + AHEAD).any(1)
         return sliding_window_view(near, _FADE).mean(1, dtype=np.float32)

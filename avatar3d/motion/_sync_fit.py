@@ -44,7 +44,7 @@ class SyncFit:
             torch.manual_seed(seed)
             self.net = SyncNet(listen.width, codes.shape[1])
         taught = Sound(sound.samples[: round(known * sound.rate / track.motion.fps)], sound.rate)
-        made = renditions(taught, listen, known, _RENDITIONS, np.random.default_rng(seed))
+        made = renditions(taught, listen, known, _RENDITIONS, 0, np.random.default_rng(seed))
         self.net.mean.copy_(torch.from_numpy(made[0].rows.mean(0)))
         self.net.scale.copy_(torch.from_numpy(made[0].rows.std(0) + 0.1))
         self.net.get_buffer("to_lips").copy_(LipSpace.of(track).to_lips)

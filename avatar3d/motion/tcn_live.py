@@ -22,9 +22,11 @@ class TcnLive(Tcn):
     """A voice that can follow a sound (contracts.SpeakLive).
 
     What it says of a whole sound is what it says of the same sound chunk by chunk. The guard rail is the person's own
-    range alone.
+    range alone. All members are of one school, taught by clean and spoiled sound: whom to believe is known only after
+    seconds of a sound, and pages take the plain mean.
     """
 
+    schools = 1
     ahead = 2
     listen: ListenLive
 

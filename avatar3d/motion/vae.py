@@ -49,7 +49,7 @@ class Vae:
     def learned(cls, fit: VaeFit, listen: Listen, track: Track) -> Vae:
         """The voice that a finished training gives."""
         gain = float(np.clip(1 / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
-        return cls(listen, fit.vae.eval(), Manner.of(track, gain))
+        return cls(listen, fit.vae.eval(), Manner.of(track, gain, fit.voiced))
 
     def __call__(self, sound: Sound, seed: int = 0) -> Motion:
         """Motion with T = round(sound.seconds * FPS) rows; the seed decides how it is said and when the lids close."""
@@ -57,7 +57,8 @@ class Vae:
         rng = np.random.default_rng(seed)
         steps = -(-len(rows) // STRIDE)
         noise = self.temperature * rng.standard_normal((steps, self.net.vae_shape.latent), dtype=np.float32)
-        expression = self.manner.kept_to(self.net.say(rows, noise)[:, 0], speech_gate(sound))
+        gate = speech_gate(sound, self.manner.pause_frames)
+        expression = self.manner.kept_to(self.net.say(rows, noise)[:, 0], gate)
         blink = blinks(len(rows), self.manner.habit, rng)
         return at_rest(self.manner.with_lids(expression, blink), blink)
 

@@ -10,6 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from test_tcn import CODES, made_up, opening
 
+from avatar3d import spoil
 from avatar3d.audio.mel import Mel
 from avatar3d.audio.mel_live import MelLive
 from avatar3d.dsp import resampled
@@ -101,6 +102,14 @@ def test_it_follows_the_voice_that_it_has_learned(voice: TcnLive, scene: tuple[S
     start = track.fitted_frames
     said, real = (opening(track, codes[start:]) for codes in (voice(sound).expression, track.motion.expression))
     assert np.corrcoef(said, real)[0, 1] > 0.8
+
+
+def test_it_understands_in_noise(voice: TcnLive, scene: tuple[Sound, Track]) -> None:
+    sound, track = scene
+    start = track.fitted_frames
+    noise = spoil.white(len(sound.samples), np.random.default_rng(7))
+    said = opening(track, voice(Sound(spoil.noisy(sound.samples, noise, 10.0), SAMPLE_RATE)).expression)
+    assert np.corrcoef(said[start:], opening(track, track.motion.expression[start:]))[0, 1] > 0.7
 
 
 @pytest.mark.parametrize("noise_db", [None, -60.0, -40.0])

@@ -18,6 +18,7 @@ from avatar3d.motion._tcn_net import TcnNet, TcnShape
 from avatar3d.motion.tcn import Tcn
 from avatar3d.motion.tcn_live import TcnLive
 from avatar3d.onnx import opened
+from avatar3d.records import SAMPLE_RATE, Sound
 
 
 def untrained(part: type[Tcn], listen: Mel) -> Tcn:
@@ -28,7 +29,8 @@ def untrained(part: type[Tcn], listen: Mel) -> Tcn:
     for name, scale in (("linear", 0.05), ("linear_bias", 0.1), ("feature_mean", 0.3), ("feature_scale", 0.1)):
         getattr(net, name).add_(scale * torch.randn_like(getattr(net, name)))
     codes = np.random.default_rng(0).standard_normal((100, CODES)).astype(np.float32)
-    return part(listen, net, Manner.of(track_of(codes), gain=1.3))
+    silence = Sound(np.zeros(4 * SAMPLE_RATE, np.float32), SAMPLE_RATE)
+    return part(listen, net, Manner.of(track_of(codes), 1.3, silence))
 
 
 VOICES = [(Tcn, Mel), (TcnLive, MelLive)]
