@@ -7,12 +7,13 @@ const ABOVE_NOISE_DB = 9, NOISE_HOPS = 200; // noise is the quietest moment of t
 const NOTHING_DB = -90; // quieter is a microphone that has not begun
 const ROOM_DB = [-70, -55], BELOW_LOUD_DB = 45; // quieter than this is a room, not a voice
 const START_DB = -20, FALL_DB = 0.02, FLOOR_DB = -50; // of the voice's level, per hop
-const HOLD = 20, FADE = 3; // rows that it stays open after speech, since short pauses are part of it; over which it moves
+const FADE = 3; // rows over which it moves
 export const GATE_AHEAD = 2; // rows that it opens before speech, and so waits
 
 export class Gate {
-  constructor() {
-    Object.assign(this, { level: START_DB, quiet: [], voiced: 0, spoken: Array(HOLD + FADE - 1).fill(false) });
+  // hold: rows that it stays open after speech, since short pauses are part of it
+  constructor(hold) {
+    Object.assign(this, { hold, level: START_DB, quiet: [], voiced: 0, spoken: Array(hold + FADE - 1).fill(false) });
   }
 
   // Loudness (dB) and harmonicity of a row's hops. Returns 0 shut .. 1 open for the row GATE_AHEAD before, or null.
@@ -35,8 +36,8 @@ export class Gate {
 
   #opened(spoken) {
     this.spoken.push(spoken);
-    if (this.spoken.length < HOLD + GATE_AHEAD + FADE) return null;
-    const near = Array.from({ length: FADE }, (_, i) => this.spoken.slice(i, i + HOLD + 1 + GATE_AHEAD).some(Boolean));
+    if (this.spoken.length < this.hold + GATE_AHEAD + FADE) return null;
+    const near = Array.from({ length: FADE }, (_, i) => this.spoken.slice(i, i + this.hold + 1 + GATE_AHEAD).some(Boolean));
     this.spoken.shift();
     return near.filter(Boolean).length / FADE;
   }

@@ -28,7 +28,7 @@ export async function openVoice({ part, config, listen, tensors }) {
 export class Hearing {
   // startDb: how loud the voice is, where that is known
   constructor({ network, manner, bands }, rate, startDb) {
-    Object.assign(this, { network, manner, rows: [], first: 0, said: [], opened: [], gate: new Gate() });
+    Object.assign(this, { network, manner, rows: [], first: 0, said: [], opened: [], gate: new Gate(manner.pauseFrames) });
     this.resampler = new Resampler(rate, RATE);
     this.mel = new LiveMel(bands, startDb);
     this.next = 0; // row that is said next

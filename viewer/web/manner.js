@@ -10,6 +10,7 @@ export class Manner {
     const of = (name) => tensors[`manner.${name}`].data;
     this.gain = of("gain")[0];
     this.usualLids = of("usual_lids")[0];
+    this.pauseFrames = of("pause_frames")[0]; // longer silence shuts the mouth
     for (const name of ["closed", "low", "high", "closing"]) this[name] = of(name);
     const width = this.closed.length, seen = of("seen");
     this.seen = Array.from({ length: seen.length / width }, (_, i) => seen.subarray(i * width, (i + 1) * width));

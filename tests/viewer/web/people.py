@@ -75,7 +75,7 @@ def voice(ahead: int | None = None) -> Tcn:
     return Tcn(
         listen,
         net,
-        Manner(1.3, np.full(EXPRESSIONS, -1.5, np.float32), seen, -ends, ends, 0.3 * ends, 0.1, BlinkHabit(), 20),
+        Manner(1.3, np.full(EXPRESSIONS, -1.5, np.float32), seen, -ends, ends, 0.3 * ends, 0.1, BlinkHabit(), 15),
     )
 
 
