@@ -104,12 +104,22 @@ def _check_convention(path: Path, rasterizer: Mapping[str, Any]) -> None:
 def voice_entry(voice: Speak) -> dict[str, Any]:
     """A voice as JSON values, beside its tensors."""
     listen = None if voice.listen is None else part_name(voice.listen)
-    return {"part": part_name(voice), "config": voice.config(), "listen": listen}
+    heard = getattr(voice.listen, "identity", None)  # of the weights, where a feature has any
+    return {"part": part_name(voice), "config": voice.config(), "listen": listen, "heard": heard}
 
 
 def restore_voice(entry: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Any:
-    """The voice that `voice_entry` and its `tensors()` describe."""
+    """The voice that `voice_entry` and its `tensors()` describe.
+
+    Raises:
+        InputError: the audio feature that it was trained on is not to be had here, or has other weights.
+    """
     listen = choose("avatar3d.audio", entry["listen"])() if entry["listen"] else None
+    if getattr(listen, "identity", None) != entry.get("heard"):
+        raise InputError(
+            f"this voice was trained on {entry['listen']} with other weights than are found here",
+            "name the folder with those weights in AVATAR3D_AUDIO_WEIGHTS",
+        )
     return choose("avatar3d.motion", entry["part"]).restore(entry["config"], tensors, listen)
 
 

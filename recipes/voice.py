@@ -3,8 +3,10 @@
 
 from __future__ import annotations
 
+import inspect
 import time
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -20,11 +22,13 @@ from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
 from avatar3d.recipes.train import STANDARD, measured_anew
+from avatar3d.recipes.train_prior import load_prior
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
 RUN, LIVE_RUN = "voice", "live_voice"
+PRIMED = "primed"  # the motion model that begins with a prior
 _VERSION = 3  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
@@ -41,13 +45,15 @@ class VoiceSettings:
     audio: str = "mel"  # the audio feature
     motion: str = "tcn"  # the motion model
     head: str = STANDARD  # the kind of head to speak with: see `measured_anew`
+    audio_weights: Path | None = None  # of the audio feature, where it has any; None: where it finds them itself
+    prior: Path | None = None  # of `avatar3d prior`, to begin with: for seconds of video
     seed: int = 0
     run: str = RUN  # the name of the stage, and of its folder
 
 
 def live(usual: VoiceSettings) -> VoiceSettings:
-    """Settings of the same voice for speech that is still coming."""
-    return replace(usual, audio="mel_live", motion="tcn_live", run=LIVE_RUN)
+    """Settings of the voice beside it for speech that is still coming, which hears by its own feature and has no prior."""
+    return replace(usual, audio="mel_live", audio_weights=None, motion="tcn_live", prior=None, run=LIVE_RUN)
 
 
 def train_voice(
@@ -64,7 +70,10 @@ def train_voice(
     """
     motion = measured_anew(work, settings.head)
     learned_from = work.key("track") if motion is None else file_hash(work.motion(settings.head))
-    chosen = {name: value for name, value in asdict(settings).items() if name not in ("head", "run")}
+    apart = ("head", "run", "prior", "audio_weights")
+    chosen = {name: value for name, value in asdict(settings).items() if name not in apart}
+    if settings.prior is not None:
+        chosen["prior"] = file_hash(settings.prior)
     key = key_of("voice", _VERSION, work.key("capture"), learned_from, work.key("sync"), chosen)
     run = work.run(settings.run)
     if work.key(settings.run) == key and (stored := load_voice(work, settings.run)) is not None:
@@ -81,7 +90,7 @@ def train_voice(
         )
     if motion is not None:
         track = replace(track, motion=motion)
-    listen: Listen = choose("avatar3d.audio", settings.audio)()
+    listen = listening(settings.audio, settings.audio_weights)
     with torch_threads(1):
         voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
         figures |= judged(voice, capture, sound, track, listen)
@@ -90,6 +99,22 @@ def train_voice(
     write_json(run / "metrics.json", figures)
     work.finish(settings.run, key)
     return voice, figures
+
+
+def listening(audio: str, weights: Path | None = None) -> Listen:
+    """The audio feature of a name, with weights of the user's.
+
+    Raises:
+        InputError: there is no such feature, or it has no weights.
+    """
+    part = choose("avatar3d.audio", audio)
+    if weights is None:
+        listen: Listen = part()
+    elif "weights" in inspect.signature(part).parameters:
+        listen = part(weights=weights)
+    else:
+        raise InputError(f"--audio-weights {weights}: {audio} has no weights", "leave it out")
+    return listen
 
 
 def usual_audio(motion: str) -> str:
@@ -145,7 +170,8 @@ def _trained(
     started = time.perf_counter()
     if not hasattr(part, "learner"):  # it speaks by rule
         return part.of(listen, track), {"voice": settings.motion, "steps": 0, "training_s": 0.0}
-    learner = part.learner(listen, sound, track, capture.cuts, settings.seed)
+    start = {} if settings.prior is None else {"prior": load_prior(settings.prior, listen)}
+    learner = part.learner(listen, sound, track, capture.cuts, settings.seed, **start)
     steps, spent_s = 0, 0.0
     unheard: dict[str, float] = {}
     for report in fit(

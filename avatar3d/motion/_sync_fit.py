@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from copy import deepcopy
 from typing import Any
 
@@ -14,6 +14,7 @@ from torch.nn import functional
 
 from avatar3d.contracts import Listen
 from avatar3d.motion._lip_space import LipSpace
+from avatar3d.motion._net_fit import NetFit
 from avatar3d.motion._sync import LONGEST_SHIFT, WINDOW, Judge, SyncNet
 from avatar3d.motion._tcn_fit import _disturbed, _joined
 from avatar3d.motion._voices import renditions
@@ -28,7 +29,7 @@ _SHARPNESS = 6.0  # of the softmax over cosines
 _UNHEARD = 10  # the last of so many parts of the training frames is kept for review
 
 
-class SyncFit:
+class SyncFit(NetFit):
     """A `Fittable`: two networks on the training frames of one capture, whose held-out frames are never read."""
 
     def __init__(self, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> None:
@@ -78,18 +79,6 @@ class SyncFit:
         both = [functional.cross_entropy(_SHARPNESS * torch.cat([together, others], 1), first)
                 for others in (by_ear, by_eye)]  # fmt: skip
         return {"contrast": sum(both[1:], start=both[0]) / 2}
-
-    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
-        pass
-
-    def snapshot(self) -> dict[str, Tensor]:
-        return dict(self.net.state_dict())
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.net.load_state_dict(dict(tensors))
-
-    def pictures(self) -> dict[str, Tensor]:
-        return {}
 
     def evaluate(self) -> dict[str, float]:
         """How well true lips are told from lips five frames off, on the part kept for review; and what is found there

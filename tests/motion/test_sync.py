@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -23,14 +22,6 @@ BANDS = 8
 
 def learner_of(sound: Sound, track: Track, cuts: tuple[int, ...] = ()) -> SyncFit:
     return SyncFit(Mel(bands=BANDS), sound, track, cuts)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

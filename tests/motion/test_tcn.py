@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -64,15 +64,6 @@ def trained(sound: Sound, track: Track, steps: int, cuts: Sequence[int] = ()) ->
     for _ in fit(learner, Tcn.stages, Budget(steps=steps), reviews=1):
         pass
     return Tcn.learned(learner, listen, track)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    """Small convolutions gain nothing from a second thread, and lose much when another process holds the core."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -3,7 +3,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import replace
 
 import numpy as np
@@ -28,14 +27,6 @@ def trained(sound: Sound, track: Track, steps: int) -> Vae:
     for _ in fit(learner, Vae.stages, Budget(steps=steps), reviews=1):
         pass
     return Vae.learned(learner, listen, track)
-
-
-@pytest.fixture(scope="module", autouse=True)
-def _one_thread() -> Iterator[None]:
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
 
 
 @pytest.fixture(scope="module")

@@ -2,7 +2,7 @@
 """What each verb takes. A class is a verb, a field an option; `run` hands over to one recipe, imported only then."""
 
 from avatar3d.cli.options._machine import Assets, Bench, Demo, Doctor
-from avatar3d.cli.options._making import Check, Create, Import, Prepare, Train
+from avatar3d.cli.options._making import Check, Create, Import, Prepare, Prior, Train
 from avatar3d.cli.options._seeing import View
 from avatar3d.cli.options._shared import Verb
 from avatar3d.cli.options._using import Bake, Eval, Export, Info, Talk
@@ -15,6 +15,7 @@ VERBS: dict[str, type[Verb]] = {
     "prepare": Prepare,
     "import": Import,
     "train": Train,
+    "prior": Prior,
     "talk": Talk,
     "view": View,
     "eval": Eval,

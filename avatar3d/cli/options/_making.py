@@ -149,6 +149,35 @@ class Train(Making):
         return _told(out, figures, self.work)
 
 
+@dataclass(frozen=True, kw_only=True)
+class Prior(Verb):
+    """Learn from several work folders how speech moves lips, for people of whom there are only seconds of video.
+
+    `avatar3d create me.mp4 -o me --prior FILE` then begins the voice with it.
+    """
+
+    works: Positional[Annotated[tuple[Path, ...], arg(metavar="DIR")]]
+    """Work folders that `prepare` or `create` has written, one a person."""
+    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
+    """The prior to write, a .safetensors file."""
+    steps: int = 600
+    """Steps of training."""
+    audio: Annotated[str, arg(metavar="NAME")] = "mel"
+    """The audio feature; voices that begin with the prior hear the same."""
+    seed: int = 0
+    """Start of all random numbers."""
+
+    def run(self, out: Output) -> dict[str, Any]:
+        from avatar3d.recipes import train_prior
+        from avatar3d.store import Work
+
+        at_least(1, steps=self.steps)
+        settings = train_prior.PriorSettings(self.steps, self.audio, self.seed)
+        figures = train_prior.train_prior([Work(work) for work in self.works], self.out, settings, out.watch)
+        out.say(f"{self.out}: learned from {figures['people']} people, {figures['frames']} frames")
+        return figures
+
+
 def _told(out: Output, figures: dict[str, Any], work: Path) -> dict[str, Any]:
     from avatar3d.recipes.create import summary
 

@@ -55,6 +55,11 @@ class Making(Verb):
     audio: OptionalText = None
     """What the voice hears: mel, phones, whisper, hubert, wav2vec2, or a part of your own (default: phones for viseme,
     else mel)."""
+    audio_weights: Annotated[Path | None, arg(metavar="DIR")] = None
+    """Weights of whisper, hubert or wav2vec2 (default: where AVATAR3D_AUDIO_WEIGHTS says, else the hub's cache). The
+    avatar does not hold them: `talk` looks for them in the same places."""
+    prior: OptionalFile = None
+    """What `avatar3d prior` has learned from others: the voice begins with it and adapts it, for seconds of video."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
     name: OptionalText = None
@@ -84,6 +89,8 @@ class Making(Verb):
             self.seed,
             self.voice,
             self.audio,
+            self.audio_weights,
+            self.prior,
             restart=self.restart,
         )
 
