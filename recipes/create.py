@@ -24,16 +24,15 @@ from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
 from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable
-from avatar3d.recipes.train_prior import load_prior
 from avatar3d.recipes.voice import (
     LIVE_RUN,
     PRIMED,
     VoiceSettings,
-    listening,
     live,
+    speakable,
     train_voice,
     usual_audio,
-)
+)  # fmt: skip
 from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, frame_count, unwatched
 from avatar3d.store import AVATAR_SUFFIX, AvatarFolder, Work, file_hash, key_of, read_json
 from avatar3d.talk import perform, show
@@ -60,6 +59,7 @@ class CreateSettings:
     voice: str = VoiceSettings.motion  # the motion model: a part of avatar3d.motion, or a dotted name
     audio: str | None = None  # the audio feature: a part of avatar3d.audio; None: the motion model's usual one
     audio_weights: Path | None = None  # a folder, for audio features that have weights
+    sync: float = 0.0  # weight of a judge of lip sync in the voice's training, for voices that ask one
     prior: Path | None = None  # that the voice begins with; its motion model is then primed
     prepare: PrepareSettings = field(default_factory=PrepareSettings)  # of `create`; its own `restart` is not asked
     restart: bool = False
@@ -223,14 +223,9 @@ def _checked(settings: CreateSettings) -> Sound | None:
     trainable(settings.head)
     preset(settings.head, settings.preset, settings.device)
     device_named(settings.device)
-    choose("avatar3d.motion", settings.voice)
-    listen = listening(settings.audio or usual_audio(settings.voice), settings.audio_weights)
-    if settings.prior is not None:
-        if settings.voice not in (VoiceSettings.motion, PRIMED):
-            raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
-        load_prior(settings.prior, listen)
-    elif settings.voice == PRIMED:
-        raise InputError("--voice primed: begins with a prior", "name one with --prior, see `avatar3d prior --help`")
+    if settings.prior is not None and settings.voice not in (VoiceSettings.motion, PRIMED):
+        raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
+    speakable(_voice_training(settings))
     if path is None:
         return None
     speech = media.sound(path, SOUND_RATE)
@@ -268,6 +263,7 @@ def _voice_training(settings: CreateSettings) -> VoiceSettings:
         head=settings.head,
         audio_weights=settings.audio_weights,
         prior=settings.prior,
+        sync=settings.sync,
         seed=settings.seed,
     )
     return usual if settings.budget_s is None else replace(usual, budget_s=min(usual.budget_s, settings.budget_s))

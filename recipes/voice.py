@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import inspect
 import time
+from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -21,9 +22,11 @@ from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._ridge import linear_baseline
+from avatar3d.motion._sync import Judge
+from avatar3d.recipes._judge import opinion, trained_judge
 from avatar3d.recipes.train import STANDARD, measured_anew
 from avatar3d.recipes.train_prior import load_prior
-from avatar3d.records import Capture, Motion, Progress, Sound, Track, Watch, unwatched
+from avatar3d.records import Capture, Motion, Progress, Sound, Stage, Track, Watch, unwatched
 from avatar3d.store import Work, file_hash, key_of, load_capture, load_tensors, load_track, write_json, write_tensors
 from avatar3d.threads import torch_threads
 
@@ -47,6 +50,7 @@ class VoiceSettings:
     head: str = STANDARD  # the kind of head to speak with: see `measured_anew`
     audio_weights: Path | None = None  # of the audio feature, where it has any; None: where it finds them itself
     prior: Path | None = None  # of `avatar3d prior`, to begin with: for seconds of video
+    sync: float = 0.0  # weight of a judge of lip sync, which is trained first, in the training of voices that ask one
     seed: int = 0
     run: str = RUN  # the name of the stage, and of its folder
 
@@ -90,15 +94,36 @@ def train_voice(
         )
     if motion is not None:
         track = replace(track, motion=motion)
-    listen = listening(settings.audio, settings.audio_weights)
+    listen = speakable(settings)
     with torch_threads(1):
-        voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch)
+        judge = trained_judge(capture, sound, track, listen, settings.seed, watch) if settings.sync else None
+        voice, figures = _trained(work, capture, sound, track, listen, settings, key, watch, judge)
         figures |= judged(voice, capture, sound, track, listen)
+        if judge is not None:
+            figures["sync"] = opinion(judge, sound, track, personal(voice(sound), track))
     entry = voice_entry(voice) | {"figures": figures}
     write_tensors(run / _FILE, voice.tensors(), entry)
     write_json(run / "metrics.json", figures)
     work.finish(settings.run, key)
     return voice, figures
+
+
+def speakable(settings: VoiceSettings) -> Listen:
+    """The audio feature of a voice that can be trained; for what would be refused in the end to be refused at once.
+
+    Raises:
+        InputError: no such motion model or audio feature, or one without the weights, the prior or the judge named.
+    """
+    part = choose("avatar3d.motion", settings.motion)
+    listen = listening(settings.audio, settings.audio_weights)
+    takes = inspect.signature(part.learner).parameters if hasattr(part, "learner") else {}
+    if settings.prior is not None:
+        load_prior(settings.prior, listen)
+    elif settings.motion == PRIMED:
+        raise InputError("--voice primed: begins with a prior", "name one with --prior, see `avatar3d prior --help`")
+    if settings.sync and "judge" not in takes:
+        raise InputError(f"--sync: the voice {settings.motion} asks no judge of lip sync", "choose --voice vae")
+    return listen
 
 
 def listening(audio: str, weights: Path | None = None) -> Listen:
@@ -165,18 +190,23 @@ def _trained(
     settings: VoiceSettings,
     key: str,
     watch: Watch,
+    judge: Judge | None = None,
 ) -> tuple[Speak, dict[str, Any]]:
     part = choose("avatar3d.motion", settings.motion)
     started = time.perf_counter()
     if not hasattr(part, "learner"):  # it speaks by rule
         return part.of(listen, track), {"voice": settings.motion, "steps": 0, "training_s": 0.0}
-    start = {} if settings.prior is None else {"prior": load_prior(settings.prior, listen)}
+    start: dict[str, Any] = {} if settings.prior is None else {"prior": load_prior(settings.prior, listen)}
+    stages: Sequence[Stage] = part.stages
+    if judge is not None:
+        start["judge"] = judge
+        stages = [replace(stage, weights={**stage.weights, "sync": settings.sync}) for stage in stages]
     learner = part.learner(listen, sound, track, capture.cuts, settings.seed, **start)
     steps, spent_s = 0, 0.0
     unheard: dict[str, float] = {}
     for report in fit(
         learner,
-        part.stages,
+        stages,
         Budget(settings.budget_s, settings.steps),
         checkpoint=work.run(settings.run) / "checkpoint.safetensors",
         identity=key,

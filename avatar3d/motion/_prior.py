@@ -71,6 +71,8 @@ class Prior:
 class PriorFit(NetFit):
     """A `Fittable`: each step is one of `tcn`'s, on one of the people, in the space that all share."""
 
+    net: TcnNet
+
     def __init__(self, listen: Listen, people: Sequence[Person], seed: int = 0) -> None:
         self.listen, self.lips = listen, CommonLips.of([person.track for person in people])
         with torch.random.fork_rng(devices=[]):

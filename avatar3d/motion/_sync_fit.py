@@ -32,6 +32,8 @@ _UNHEARD = 10  # the last of so many parts of the training frames is kept for re
 class SyncFit(NetFit):
     """A `Fittable`: two networks on the training frames of one capture, whose held-out frames are never read."""
 
+    net: SyncNet
+
     def __init__(self, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> None:
         frames = track.fitted_frames
         known = frames * (_UNHEARD - 1) // _UNHEARD

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.contracts import Listen
+from avatar3d.motion._sync import Judge
 from avatar3d.motion._tcn_fit import RATE, TcnFit, _disturbed, _mean
 from avatar3d.motion._vae_net import Encoder, VaeNet
 from avatar3d.records import Sound, Stage, Track
@@ -30,10 +31,18 @@ class VaeFit(TcnFit):
     """A `Fittable`, on the data and with the disturbances of `tcn`. The capture's held-out frames are never read."""
 
     def __init__(
-        self, net: VaeNet, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int
+        self,
+        net: VaeNet,
+        listen: Listen,
+        sound: Sound,
+        track: Track,
+        cuts: tuple[int, ...],
+        seed: int,
+        judge: Judge | None = None,
     ) -> None:
         kept = track.fitted_frames * (_UNHEARD - 1) // _UNHEARD
         super().__init__(net, listen, sound, replace(track, fitted_frames=kept), cuts, seed)
+        self.judge = judge
         self.vae, self.encoder = net, Encoder(net.vae_shape)
         self.window -= self.window % 4
         until = round(track.fitted_frames * sound.rate / track.motion.fps)
@@ -48,8 +57,8 @@ class VaeFit(TcnFit):
 
     def losses(
         self,
-        stage: Stage,  # noqa: ARG002 - Fittable's
-        progress: float,  # noqa: ARG002
+        stage: Stage,
+        progress: float,  # noqa: ARG002 - Fittable's
         step: int,  # noqa: ARG002
         seeds: Sequence[int],
     ) -> dict[str, Tensor]:
@@ -67,12 +76,16 @@ class VaeFit(TcnFit):
         jerk = wrong[:, 1:] - wrong[:, :-1]
         # log q(z) - log p(z) of the z that was drawn
         divergence = prior.square() / 2 - drawn.square() / 2 - log_spread
-        return {
+        terms = {
             "lips": _mean(wrong.square().sum(-1), weight),
             "velocity": _mean(jerk.square().sum(-1), joint),
             "unled": _mean(astray.square().sum(-1), weight),
             "kl": divergence.mean(),
         }
+        if self.judge is not None and "sync" in stage.weights:
+            raw = rows * self.vae.feature_scale + self.vae.feature_mean
+            terms["sync"] = self.judge.disagreement(raw, unled)
+        return terms
 
     def snapshot(self) -> dict[str, Tensor]:
         learned = {f"encoder.{name}": tensor for name, tensor in self.encoder.state_dict().items()}

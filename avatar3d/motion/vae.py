@@ -16,6 +16,7 @@ from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
 from avatar3d.motion._saved import heard_by, under
+from avatar3d.motion._sync import Judge
 from avatar3d.motion._vae_fit import STAGES, TEMPERATURE, VaeFit
 from avatar3d.motion._vae_net import STRIDE, VaeNet, VaeShape
 from avatar3d.records import Motion, Sound, Track
@@ -38,12 +39,24 @@ class Vae:
         self.listen, self.net, self.manner, self.temperature = listen, net, manner, temperature
 
     @classmethod
-    def learner(cls, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int = 0) -> VaeFit:
-        """What `avatar3d.fit.fit` trains; `learned` makes a voice of it."""
+    def learner(
+        cls,
+        listen: Listen,
+        sound: Sound,
+        track: Track,
+        cuts: tuple[int, ...],
+        seed: int = 0,
+        judge: Judge | None = None,
+    ) -> VaeFit:
+        """What `avatar3d.fit.fit` trains; `learned` makes a voice of it.
+
+        Args:
+            judge: of lip sync, whom stages ask whose weights name "sync".
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             net = VaeNet(VaeShape(listen.width, track.basis.shape[2]))
-            return VaeFit(net, listen, sound, track, cuts, seed)
+            return VaeFit(net, listen, sound, track, cuts, seed, judge)
 
     @classmethod
     def learned(cls, fit: VaeFit, listen: Listen, track: Track) -> Vae:

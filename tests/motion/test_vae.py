@@ -13,9 +13,10 @@ from test_tcn import CODES, made_up, opening
 from avatar3d.audio.mel import Mel
 from avatar3d.errors import InputError
 from avatar3d.fit import Budget, fit
+from avatar3d.motion._sync_fit import SyncFit
 from avatar3d.motion._vae_net import STRIDE, VaeNet, VaeShape
 from avatar3d.motion.vae import Vae
-from avatar3d.records import SAMPLE_RATE, Sound, Track
+from avatar3d.records import SAMPLE_RATE, Sound, Stage, Track
 
 BANDS = 8
 SHAPE = VaeShape(2 * BANDS + 3, CODES, hidden=16, coupling_hidden=8)
@@ -138,6 +139,18 @@ def test_a_training_comes_back_from_its_snapshot() -> None:
     for name, tensor in one.snapshot().items():
         torch.testing.assert_close(other.snapshot()[name], tensor, msg=name)
     assert any(name.startswith("encoder.") for name in one.snapshot())
+
+
+def test_a_judge_is_asked_where_a_stage_says_so() -> None:
+    sound, track = made_up(4.0)
+    judge = SyncFit(Mel(bands=BANDS), sound, track, ()).judge()
+    learner = Vae.learner(Mel(bands=BANDS), sound, track, (), 0, judge)
+    asked = Stage("voice", 1.0, {**Vae.stages[0].weights, "sync": 0.1})
+    term = learner.losses(asked, 0.0, 0, [1])["sync"]
+    assert 0 < float(term.detach()) < 2
+    (gradient,) = torch.autograd.grad(term, learner.vae.leave_decode.bias)
+    assert gradient.abs().max() > 0
+    assert "sync" not in learner.losses(Vae.stages[0], 0.0, 0, [1])
 
 
 def test_the_held_out_part_is_never_read() -> None:

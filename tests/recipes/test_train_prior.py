@@ -74,6 +74,14 @@ def test_a_voice_by_rule_needs_no_training_and_is_judged_in_the_persons_codes(
     assert restore_voice(voice_entry(voice), voice.tensors()).listen is not None
 
 
+def test_a_judge_of_sync_is_asked_and_told_of(works: list[Work], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("avatar3d.recipes._judge._STEPS", 3)
+    _, figures = train_voice(works[0], VoiceSettings(steps=3, motion="vae", sync=0.1))
+    assert set(figures["sync"]) == {"own", "voice"}
+    with pytest.raises(InputError, match="tcn asks no judge"):
+        train_voice(works[0], VoiceSettings(steps=3, sync=0.1))
+
+
 def test_what_is_no_prior_is_refused(tmp_path: Path, prior: tuple[Path, dict[str, Any]]) -> None:
     with pytest.raises(InputError, match="no such file"):
         load_prior(tmp_path / "none.safetensors", Mel())

@@ -60,6 +60,8 @@ class Making(Verb):
     avatar does not hold them: `talk` looks for them in the same places."""
     prior: OptionalFile = None
     """What `avatar3d prior` has learned from others: the voice begins with it and adapts it, for seconds of video."""
+    sync: float = 0.0
+    """Weight, about 0.1, of a judge of lip sync in the training of the voice vae; the judge is trained first."""
     sample: OptionalFile = None
     """Speech for the sample video, any audio file (default: the end of the video's own sound)."""
     name: OptionalText = None
@@ -78,6 +80,7 @@ class Making(Verb):
         from avatar3d.recipes.create import CreateSettings
 
         at_least(1, budget_s=self.budget_s)
+        at_least(0, sync=self.sync)
         return CreateSettings(
             self.head,
             self.preset,
@@ -90,6 +93,7 @@ class Making(Verb):
             self.voice,
             self.audio,
             self.audio_weights,
+            self.sync,
             self.prior,
             restart=self.restart,
         )
