@@ -56,7 +56,7 @@ class VoiceSettings:
 
 
 def live(usual: VoiceSettings) -> VoiceSettings:
-    """Settings of the voice beside it for speech that is still coming, which hears by its own feature and has no prior."""
+    """Settings of the voice beside it for speech that is still coming, which has no prior."""
     return replace(usual, audio="mel_live", audio_weights=None, motion="tcn_live", prior=None, run=LIVE_RUN)
 
 

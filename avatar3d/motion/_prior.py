@@ -14,7 +14,6 @@ from torch import Tensor
 from avatar3d.contracts import Listen
 from avatar3d.motion._common_lips import CommonLips
 from avatar3d.motion._net_fit import NetFit
-from avatar3d.motion._ridge import mean_ridge
 from avatar3d.motion._saved import heard_by, with_tuples
 from avatar3d.motion._tcn_fit import RATE, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
@@ -22,7 +21,6 @@ from avatar3d.records import Sound, Stage, Track
 from avatar3d.seeds import seeded
 
 STAGES = (Stage("prior", 1.0, {"lips": 1.0, "velocity": 1.0, "aperture": 0.3}),)
-_GAP_ROWS = 16  # of zeros between people, more than any linear map sees
 
 
 @dataclass(frozen=True)
@@ -87,7 +85,7 @@ class PriorFit(NetFit):
         self.net.feature_scale.fill_(1.0)
         for fit in self.fits:
             fit.clean_rows = (fit.clean_rows - fit.clean_rows.mean(0)) / (fit.clean_rows.std(0) + 0.1)
-        self._solve_linear()
+        self.net.solve_linear([take for fit in self.fits for take in fit.for_ridge()])
         frames = np.sqrt([len(fit.clean_rows) for fit in self.fits])
         self.shares = torch.from_numpy(frames / frames.sum())
 
@@ -107,17 +105,3 @@ class PriorFit(NetFit):
     def prior(self) -> Prior:
         """The prior as it stands."""
         return Prior(self.net, self.listen)
-
-    def _solve_linear(self) -> None:
-        """The linear maps, over everybody's rows one after another."""
-
-        def apart(parts: Sequence[np.ndarray]) -> np.ndarray:
-            return np.concatenate([np.pad(part, ((0, _GAP_ROWS), (0, 0))) for part in parts])
-
-        known = [len(fit.clean_rows) for fit in self.fits]
-        rows = apart([fit.clean_rows for fit in self.fits])
-        codes = apart([fit.codes[:count] for fit, count in zip(self.fits, known, strict=True)])
-        heard = apart([(fit.heard & fit.trusted[:, None])[:count] for fit, count in zip(self.fits, known, strict=True)])
-        maps = [mean_ridge(rows, codes, heard[:, member], self.net.shape.contexts) for member in range(heard.shape[1])]
-        self.net.linear.copy_(torch.from_numpy(np.concatenate([weights for weights, _ in maps])))
-        self.net.linear_bias.copy_(torch.from_numpy(np.concatenate([bias for _, bias in maps])))

@@ -56,10 +56,14 @@ class TcnFit:
         self.clean_rows = made[0].rows
         net.normalise_as(self.clean_rows)
         self.takes = [_Take.of(rendition, self, net) for rendition in made]
-        net.solve_linear([take.for_ridge() for take in self.takes[: _FINE + _ROUGH_SOLVED]])
+        net.solve_linear(self.for_ridge())
         self.window = min(_WINDOW, *(len(take.rows) for take in self.takes))
         with torch.no_grad():
             self.aperture_scale = float(self.space.aperture(torch.from_numpy(self.codes)).std()) + 1e-6
+
+    def for_ridge(self) -> list[tuple[np.ndarray, np.ndarray, np.ndarray]]:
+        """What the linear maps are solved for on, as `TcnNet.solve_linear` takes it."""
+        return [take.for_ridge() for take in self.takes[: _FINE + _ROUGH_SOLVED]]
 
     def param_groups(self) -> list[dict[str, Any]]:
         return [{"name": "net", "params": list(self.net.parameters()), "lr": RATE, "weight_decay": 1e-4}]

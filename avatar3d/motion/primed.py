@@ -13,7 +13,7 @@ from torch import Tensor
 
 from avatar3d.contracts import Listen
 from avatar3d.errors import InputError
-from avatar3d.motion._face import face_alone
+from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._net_fit import NetFit
 from avatar3d.motion._polish import blinks, speech_gate
@@ -143,15 +143,15 @@ class Primed:
         """The voice that a finished training gives."""
         gain = float(np.clip(1 / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
         own, primed = (part.net.eval() for part in fit.parts)
-        return cls(fit.ear, (own, primed), Manner.of(track, gain))
+        return cls(fit.ear, (own, primed), Manner.of(track, gain, fit.parts[0].voiced))
 
     def __call__(self, sound: Sound, seed: int = 0) -> Motion:
         """Motion with T = round(sound.seconds * FPS) rows; the seed decides when the lids close."""
         rows = self.listen(sound)
         said = [net.say(heard).mean(1) for net, heard in zip(self.nets, (rows, self.ear.said(rows)), strict=True)]
-        expression = self.manner.kept_to(np.mean(said, axis=0), speech_gate(sound))
+        expression = self.manner.kept_to(np.mean(said, axis=0), speech_gate(sound, self.manner.pause_frames))
         blink = blinks(len(rows), self.manner.habit, np.random.default_rng(seed))
-        return face_alone(self.manner.with_lids(expression, blink), blink)
+        return at_rest(self.manner.with_lids(expression, blink), blink)
 
     def config(self) -> dict[str, Any]:
         """The shapes of the networks as JSON values."""
