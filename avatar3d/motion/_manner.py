@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.motion._lids import lid_closing
-from avatar3d.motion._lip_space import LipSpace
 from avatar3d.motion._polish import BlinkHabit, locally_linear, usual_pause
+from avatar3d.motion._seal import Seal
 from avatar3d.records import Sound, Track
 
 _MOST_SEEN = 1_500  # expressions kept as neighbours
@@ -34,14 +34,15 @@ class Manner:
     usual_lids: float  # blink of the mean face
     habit: BlinkHabit
     pause_frames: int  # longer silence shuts the mouth
+    seal: Seal
 
     @classmethod
     def of(cls, track: Track, gain: float, sound: Sound) -> Manner:
         """The manner of the trusted training frames of a capture, of which `sound` is heard."""
         rows = np.flatnonzero(track.confidence[: track.fitted_frames] > 0)
         codes = track.motion.expression[rows]
-        space = LipSpace.of(track)
-        opening = space.aperture(torch.from_numpy(codes)).numpy()
+        seal = Seal.of(track, codes)
+        opening = seal.opening(codes)
         shut = opening <= np.quantile(opening, _CLOSED_SHARE)
         low, high = np.quantile(codes, _RANGE_QUANTILES, axis=0).astype(np.float32)
         spread = np.unique(np.linspace(0, len(codes) - 1, min(len(codes), _MOST_SEEN)).astype(np.int64))
@@ -55,15 +56,15 @@ class Manner:
             lid_closing(track, rows),
             float(blink.mean()),
             BlinkHabit.of(blink),
-            usual_pause(
-                sound, space.aperture(torch.from_numpy(track.motion.expression[: track.fitted_frames])).numpy()
-            ),
+            usual_pause(sound, seal.opening(track.motion.expression[: track.fitted_frames])),
+            seal,
         )
 
     def kept_to(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
         """Expressions [T,K] that the person might make, from what a network says [T,K] while `gate` [T] is open."""
         # codes have zero mean over the capture, so a factor spreads them about the mean face
-        return self._gated(np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high), gate)
+        usual = np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high)
+        return self._gated(self.seal(usual, self.closed), gate)
 
     def kept_live(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
         """As `kept_to`, of speech that is still coming: without a look at neighbours, as `audio2motion.onnx` has it."""
@@ -85,6 +86,7 @@ class Manner:
         numbers = {"gain": self.gain, "usual_lids": self.usual_lids, "pause_frames": self.pause_frames}
         numbers |= {"blink_log_interval": self.habit.log_interval, "blink_log_spread": self.habit.log_spread}
         found = {name: torch.from_numpy(np.ascontiguousarray(array)) for name, array in arrays.items()}
+        found |= {f"seal_{name}": tensor for name, tensor in self.seal.tensors().items()}
         return found | {name: torch.tensor(number, dtype=torch.float32) for name, number in numbers.items()}
 
     @classmethod
@@ -95,4 +97,5 @@ class Manner:
         )
         habit = BlinkHabit(float(tensors["blink_log_interval"]), float(tensors["blink_log_spread"]))
         gain, lids, pause = (float(tensors[name]) for name in ("gain", "usual_lids", "pause_frames"))
-        return cls(gain, closed, seen, low, high, closing, lids, habit, round(pause))
+        seal = Seal.restore({name.removeprefix("seal_"): tensor for name, tensor in tensors.items()})
+        return cls(gain, closed, seen, low, high, closing, lids, habit, round(pause), seal)

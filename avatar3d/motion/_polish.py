@@ -8,9 +8,10 @@ from itertools import pairwise
 
 import numpy as np
 from scipy.ndimage import maximum_filter1d, uniform_filter1d
+from scipy.signal import butter, sosfilt
 
 from avatar3d.dsp import HOPS_PER_S, loudness_db, pitch, resampled, speaks
-from avatar3d.records import FPS, Sound, frame_count
+from avatar3d.records import FPS, SAMPLE_RATE, Sound, frame_count
 
 BLINK_PROFILE = (0.1, 0.5, 0.8, 1.0, 0.7, 0.4, 0.1)  # closing in 120 ms, opening in 160 ms
 
@@ -23,6 +24,7 @@ _PAUSE_FRAMES = 20
 _SHUTTING_PAUSE_FRAMES, _TALKING_PAUSE_FRAMES = 12, 30  # of who was seen to shut the mouth in pauses, and who not to
 _NOISE_PAUSE_FRAMES = 45  # words drowned in noise look like a pause
 _NOISY_DB = 30.0  # between the loudest and the quietest moments
+_RUMBLE_HZ = 80.0
 _FEWEST_PAUSES = 3  # that tell a habit
 _SHUT_SHARE = 0.15  # of the range of openings: lips that come nearer meet, as well as a tracker can tell
 _RANGE_QUANTILES = (0.01, 0.99)
@@ -93,11 +95,13 @@ def usual_pause(sound: Sound, opening: np.ndarray) -> int:
 
 def _speaking(sound: Sound) -> tuple[np.ndarray, bool]:
     """Whether somebody speaks in each frame [T] bool, and whether noise may hide that."""
-    samples = resampled(sound)
     frames = frame_count(sound)
     hops = frames * _HOPS_PER_FRAME
     if not frames:
         return np.zeros(0, bool), False
+    # the level of rumble below any voice wavers as speech does
+    samples = sosfilt(butter(2, _RUMBLE_HZ, "highpass", fs=SAMPLE_RATE, output="sos"), resampled(sound))
+    samples = samples.astype(np.float32)
     spans = [(first, min(_HOPS_AT_ONCE, hops - first)) for first in range(0, hops, _HOPS_AT_ONCE)]
     level = np.concatenate([loudness_db(samples, *span) for span in spans])
     harmonicity = np.concatenate([pitch(samples, *span)[1] for span in spans])

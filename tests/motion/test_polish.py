@@ -6,6 +6,7 @@ from __future__ import annotations
 import numpy as np
 import pytest
 
+from avatar3d import spoil
 from avatar3d.motion._polish import BlinkHabit, blink_onsets, blinks, locally_linear, speech_gate, usual_pause
 from avatar3d.records import SAMPLE_RATE, Sound
 
@@ -111,6 +112,14 @@ def test_noise_that_sets_in_shuts_the_gate_too(level_db: float) -> None:
 def test_silence_and_steady_noise_keep_the_gate_shut(level_db: float) -> None:
     noise = np.random.default_rng(0).standard_normal(5 * SAMPLE_RATE) * 10 ** (level_db / 20)
     assert speech_gate(Sound(noise.astype(np.float32), SAMPLE_RATE)).max() == 0.0
+
+
+@pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("level_db", [-60.0, -40.0])
+def test_a_rumbling_room_does_not_open_the_gate(level_db: float, seed: int) -> None:
+    noise = spoil.pink(5 * SAMPLE_RATE, np.random.default_rng(seed))
+    noise *= 10 ** (level_db / 20) / np.sqrt(np.square(noise).mean())
+    assert speech_gate(Sound(noise, SAMPLE_RATE)).max() == 0.0
 
 
 def test_blinks_come_as_often_as_the_habit_says() -> None:
