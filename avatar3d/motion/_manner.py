@@ -67,7 +67,7 @@ class Manner:
         return self._gated(self.seal(usual, self.closed), gate)
 
     def kept_live(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
-        """As `kept_to`, of speech that is still coming: without a look at neighbours, as `audio2motion.onnx` has it."""
+        """As `kept_to`, of speech that is still coming: by range and gate alone, as `audio2motion.onnx` has it."""
         usual = np.clip(self.gain * said, self.low, self.high)
         return self._gated(usual, gate)
 

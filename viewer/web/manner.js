@@ -2,9 +2,11 @@
 // How the person moves (avatar3d/motion/_manner.py, _polish.py): keeps what the network says near what was seen of them.
 
 const NEIGHBOURS = 10, PULL = 0.2, RIDGE = 1e-5;
+const NEAR = 0.35, SHUT = 0.1, SEAL = 0.8; // lips this near, in shares of their range, are drawn shut: _seal.py
 
 export class Manner {
-  // tensors: name -> { shape, data }; guarded: expressions are pulled to what was seen, beside being kept in range
+  // tensors: name -> { shape, data }; guarded: expressions are pulled to what was seen, and lips that come near meet,
+  // beside all being kept in range
   constructor(tensors, guarded) {
     this.guarded = guarded;
     const of = (name) => tensors[`manner.${name}`].data;
@@ -12,6 +14,7 @@ export class Manner {
     this.usualLids = of("usual_lids")[0];
     this.pauseFrames = of("pause_frames")[0]; // longer silence shuts the mouth
     for (const name of ["closed", "low", "high", "closing"]) this[name] = of(name);
+    this.lips = { gap: of("seal_gap"), change: of("seal_change"), range_u: of("seal_range_u") };
     const width = this.closed.length, seen = of("seen");
     this.seen = Array.from({ length: seen.length / width }, (_, i) => seen.subarray(i * width, (i + 1) * width));
     this.habit = { mean: of("blink_log_interval")[0], spread: of("blink_log_spread")[0] };
@@ -21,14 +24,22 @@ export class Manner {
   kept(said, gate) {
     const meant = said.map((value) => this.gain * value);
     const near = this.guarded ? this.#pulled(meant) : meant;
-    return near.map((value, k) => {
-      const usual = Math.min(this.high[k], Math.max(this.low[k], value));
-      return gate * usual + (1 - gate) * this.closed[k];
-    });
+    const usual = near.map((value, k) => Math.min(this.high[k], Math.max(this.low[k], value)));
+    const open = gate * (1 - (this.guarded ? this.#sealed(usual) : 0));
+    return usual.map((value, k) => open * value + (1 - open) * this.closed[k]);
   }
 
   // The expression [K] with its lids further shut by `lid` 0..1.
   withLids(expression, lid) { return expression.map((value, k) => value + lid * this.closing[k]); }
+
+  // How far lips that come near are drawn to the shut mouth, 0..1.
+  #sealed(code) {
+    const { gap, change, range_u: [low, high] } = this.lips, width = code.length;
+    const apart = gap.map((value, i) => value + dot(code, change.subarray(i * width, (i + 1) * width)));
+    const opening = (Math.hypot(...apart.slice(0, 3)) + Math.hypot(...apart.slice(3, 6)) + Math.hypot(...apart.slice(6))) / 3;
+    const share = (opening - low) / Math.max(high - low, 1e-6);
+    return SEAL * Math.min(1, Math.max(0, (NEAR - share) / (NEAR - SHUT)));
+  }
 
   // A share of the way to the affine hull of the nearest faces seen (locally linear embedding).
   #pulled(code) {

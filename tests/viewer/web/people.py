@@ -15,6 +15,7 @@ from avatar3d.avatars import Avatar
 from avatar3d.geometry import compose, intrinsics, normalise, quat_from_rotvec
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import BlinkHabit
+from avatar3d.motion._seal import Seal
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
 from avatar3d.motion.tcn import Tcn
 from avatar3d.records import FPS, Motion, Sound
@@ -70,12 +71,13 @@ def voice(ahead: int | None = None) -> Tcn:
         net.linear.normal_(0, 0.05)
         net.leave.weight.normal_(0, 0.5)
         net.feature_mean.normal_(0, 0.3)
-    seen = torch.randn(50, EXPRESSIONS).numpy()
+    seen, change = torch.randn(50, EXPRESSIONS).numpy(), torch.randn(3, 3, EXPRESSIONS).numpy()
+    lips = Seal(np.ones((3, 3), np.float32), change, np.array([0.0, 6.0], np.float32))
     ends = np.full(EXPRESSIONS, 2.5, np.float32)
     return Tcn(
         listen,
         net,
-        Manner(1.3, np.full(EXPRESSIONS, -1.5, np.float32), seen, -ends, ends, 0.3 * ends, 0.1, BlinkHabit(), 15),
+        Manner(1.3, np.full(EXPRESSIONS, -1.5, np.float32), seen, -ends, ends, 0.3 * ends, 0.1, BlinkHabit(), 15, lips),
     )
 
 
