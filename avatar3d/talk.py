@@ -22,7 +22,7 @@ from torch.nn import functional
 from avatar3d.camera_path import CameraPath
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
-from avatar3d.motion._head_motion import replay, still, turned, usual_pose
+from avatar3d.motion._head_motion import on_usual, replay, still, turned, usual_pose
 from avatar3d.player import Player, eight_bit
 from avatar3d.records import FPS, Camera, Image, Motion, Sound
 
@@ -85,7 +85,12 @@ def laid_over(said: Motion, clip: Motion, head_motion: HeadMotion = "replay", se
 
 
 def driven(motion: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
-    """A motion of another face on this person's neck; where its head never turns, the person's own does."""
+    """A motion of another face on this person's neck; where its head never turns, the person's own does.
+
+    One that says where a body stood tells its poses from the usual one (`from_usual`).
+    """
+    if motion.body is not None:
+        return on_usual(motion, clip)
     if np.ptp(motion.head[:, :4], axis=0).any():
         return turned(motion, clip)
     return replace(laid_over(motion, clip, head_motion, seed), gaze=motion.gaze)

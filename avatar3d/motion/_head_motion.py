@@ -46,7 +46,7 @@ def turned(motion: Motion, clip: Motion) -> Motion:
     Turns count from the median one: where a phone stood while it filmed a face says nothing about this camera.
     """
     heads = torch.from_numpy(_one_sign(motion.head)).double()
-    usual = torch.from_numpy(usual_pose(motion)).double()
+    usual = _usual(motion)
     turns = compose(invert(usual.expand_as(heads)), heads)[:, :4]
     # where another body stood says nothing of this one
     return replace(motion, head=on_neck(turns, clip), body=None)
@@ -55,14 +55,40 @@ def turned(motion: Motion, clip: Motion) -> Motion:
 def on_neck(turns: Tensor, clip: Motion) -> np.ndarray:
     """Head poses [T,7] float32 of turns [T,4] in the head's own axes, on the neck of the clip's most usual pose."""
     turn = about_neck(turns.double())
-    stands = torch.from_numpy(usual_pose(clip)).double()
-    return compose(stands.expand_as(turn), turn).float().numpy()
+    return compose(_usual(clip).expand_as(turn), turn).float().numpy()
 
 
 def about_neck(quats: Tensor) -> Tensor:
     """Poses [T,7] of turns [T,4] in a head's own axes that leave the top of its neck where it is."""
     neck = quats.new_tensor(_NECK_U)
     return torch.cat([quats, neck - rotate(quats, neck.expand(len(quats), 1, 3))[:, 0]], 1)
+
+
+def from_usual(motion: Motion, clip: Motion) -> Motion:
+    """`motion` with its poses told from the clip's most usual one, which becomes a head that looks into a camera at the
+    world's origin.
+    """
+    return _carried(motion, compose(_facing(), invert(_usual(clip))))
+
+
+def on_usual(motion: Motion, clip: Motion) -> Motion:
+    """What `from_usual` told, about the most usual pose of this clip."""
+    return _carried(motion, compose(_usual(clip), invert(_facing())))
+
+
+def _carried(motion: Motion, change: Tensor) -> Motion:
+    def carried(poses: np.ndarray) -> np.ndarray:
+        return compose(change.expand(len(poses), 7), torch.from_numpy(poses).double()).float().numpy()
+
+    return replace(motion, head=carried(motion.head), body=None if motion.body is None else carried(motion.body))
+
+
+def _usual(clip: Motion) -> Tensor:
+    return torch.from_numpy(usual_pose(clip)).double()
+
+
+def _facing() -> Tensor:
+    return torch.tensor([0.0, 1.0, 0.0, 0.0, 0.0, 0.0, 0.0], dtype=torch.float64)
 
 
 def usual_pose(clip: Motion) -> np.ndarray:

@@ -5,7 +5,8 @@ from avatar3d.cli.options._machine import Assets, Bench, Demo, Doctor
 from avatar3d.cli.options._making import Check, Create, Import, Prepare, Prior, Train
 from avatar3d.cli.options._seeing import View
 from avatar3d.cli.options._shared import Verb
-from avatar3d.cli.options._using import Bake, Eval, Export, Info, Talk
+from avatar3d.cli.options._talking import Talk
+from avatar3d.cli.options._using import Bake, Eval, Export, Info
 
 __all__ = ["VERBS", "Verb"]
 

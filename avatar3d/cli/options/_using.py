@@ -9,50 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from avatar3d.cli.options._shared import Folder, OptionalFile, OutFolder, Verb
+from avatar3d.cli.options._shared import Folder, OutFolder, Verb
 
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
-
-
-@dataclass(frozen=True, kw_only=True)
-class Talk(Verb):
-    """Let an avatar say what a sound file says, as a video in sync with it, or as a page in which it can be turned."""
-
-    avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
-    """A folder NAME.avatar that `create` wrote."""
-    speech: Positional[Annotated[Path | None, arg(metavar="SPEECH")]] = None
-    """Speech of any length: wav, mp3, flac, m4a, mp4 and more."""
-    out: Annotated[Path, arg(aliases=["-o"], metavar="FILE")]
-    """What to write: .mp4; for a transparent background .mov (ProRes 4444) or .webm (VP9); .html: a page in 3D."""
-    background: Annotated[str, arg(metavar="WHAT")] = "original"
-    """original (the filmed room), alpha, a colour as #rrggbb, or a picture's file name."""
-    camera: Annotated[str, arg(metavar="WHAT")] = "fixed"
-    """fixed where it filmed, orbit (15 degrees to both sides), or the file name of nerfstudio's camera_path.json, made
-    about what `export --format nerfstudio` wrote; the picture then has that path's shape."""
-    head: Literal["replay", "still"] = "replay"
-    """The head moves as it did in the video, or keeps still."""
-    motion: OptionalFile = None
-    """A CSV that Live Link Face has recorded: the avatar does what it says, and SPEECH, if given, is only heard."""
-    size: Annotated[int | None, arg(metavar="PX")] = None
-    """Width of the video in px, 64 to 4096 (default: the work folder's frames)."""
-    quality: int = 18
-    """Constant quality of the encoder, 0 (lossless) to 51 (worst)."""
-    seed: int = 0
-    """Decides blinks and where the head's movement begins."""
-
-    def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import talk
-
-        settings = talk.TalkSettings(
-            self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
-        )
-        figures = talk.talk_video(self.avatar, self.speech, self.out, settings, out.watch, self.motion)
-        out.say(
-            f"{self.out}: {figures['seconds']:.2f} s, {figures['width']}x{figures['height']} px, "
-            f"made at {figures['fps']} frames/s"
-        )
-        return {"video": str(self.out), **figures}
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -1,0 +1,163 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an avatar is to do, and how that becomes one motion: said by its voice, recorded, and laid over by hand."""
+
+from __future__ import annotations
+
+import hashlib
+from dataclasses import dataclass, replace
+from pathlib import Path
+
+import numpy as np
+
+from avatar3d import media
+from avatar3d.avatars import Avatar
+from avatar3d.contracts import Bodied, Speak
+from avatar3d.data_prep.exchange import live_link
+from avatar3d.errors import InputError
+from avatar3d.motion._arkit import as_scores, expression_of
+from avatar3d.motion._head_motion import from_usual
+from avatar3d.motion._keys import Key, keyed
+from avatar3d.motion._mouth import Mouth
+from avatar3d.recipes._keys import read_keys
+from avatar3d.recipes._played import TalkSettings
+from avatar3d.records import FPS, Motion, Sound, frame_count
+from avatar3d.talk import driven, perform
+from avatar3d.threads import torch_threads
+
+SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
+_GAINS = (0.0, 3.0)
+
+
+@dataclass(frozen=True)
+class Script:
+    """What an avatar is to do. One source says it; a speech beside a recorded motion is only heard."""
+
+    speech: Path | None = None  # any sound or video file
+    motion: Path | None = None  # a recording of Live Link Face, or what `motion_out` wrote
+    keys: Path | None = None  # keyframes to lay over it
+    motion_out: Path | None = None  # a CSV to write the motion to
+    mouth_gain: float = 1.0  # how far the mouth goes from the face with its lips shut
+    expression_gain: float = 1.0  # and how far the rest of the face does
+
+    def checked(self) -> Plan:
+        """The script with its keyframes read.
+
+        Raises:
+            InputError: no source, a number out of its range, or keyframes that are none.
+        """
+        if self.speech is None and self.motion is None:
+            raise InputError("neither a speech nor a motion", "name a sound file, or a recording with --motion")
+        for name in ("mouth_gain", "expression_gain"):
+            gain, (low, high) = getattr(self, name), _GAINS
+            if not low <= gain <= high:
+                raise InputError(f"--{name.replace('_', '-')} {gain:g}", f"give {low:g} to {high:g}, 1 for as it is")
+        if self.motion_out is not None and self.motion_out.suffix.lower() != ".csv":
+            raise InputError(
+                f"--motion-out {self.motion_out}: a motion is written as CSV", "name a file that ends in .csv"
+            )
+        return Plan(self, () if self.keys is None else read_keys(self.keys))
+
+
+@dataclass(frozen=True)
+class Plan:
+    """A script that can be played."""
+
+    script: Script
+    keys: tuple[Key, ...]
+
+
+def acted(avatar: Avatar, plan: Plan, settings: TalkSettings, name: str) -> tuple[Motion, Sound | None]:
+    """The motion of a plan, and what is heard with it, as long as the motion."""
+    script = plan.script
+    sound = None if script.speech is None else _heard(script.speech)
+    if script.motion is not None:
+        motion = recorded(avatar, script.motion, settings)
+        sound = None if sound is None else _as_long(sound, len(motion))
+    else:
+        assert sound is not None
+        motion = spoken_by(avatar, sound, settings, name)
+    return _by_hand(avatar, plan, motion), sound
+
+
+def spoken_by(avatar: Avatar, sound: Sound, settings: TalkSettings, name: str) -> Motion:
+    """The motion of an avatar that says `sound`."""
+    voice = _voice_of(avatar, name)
+    with torch_threads(1):
+        return perform(voice, sound, avatar.clip, settings.head, settings.seed)
+
+
+def recorded(avatar: Avatar, path: Path, settings: TalkSettings) -> Motion:
+    """A recording on this avatar's face and neck; where its head never turns, the avatar's own does."""
+    motion = live_link.read(path)
+    if (arkit_map := _arkit_map(avatar)) is not None:
+        expression = expression_of(motion.expression, arkit_map)
+        own = live_link.read_own(path, _face_name(arkit_map))
+        motion = _personal(avatar, motion, expression if own is None else expression + own)
+    return driven(motion, avatar.clip, settings.head, settings.seed)
+
+
+def record(avatar: Avatar, motion: Motion, path: Path) -> None:
+    """Writes a motion as CSV of Live Link Face; `recorded` gives the same motion for the same avatar."""
+    arkit_map = _known_map(avatar, "--motion-out")
+    scores = as_scores(motion, arkit_map)
+    own = motion.expression[:, : arkit_map.shape[1]] - expression_of(scores, arkit_map)
+    body = avatar.head.body(motion) if isinstance(avatar.head, Bodied) else motion.body
+    told = from_usual(replace(motion, body=body), avatar.clip)
+    live_link.save(path, scores, told, own, _face_name(arkit_map))
+
+
+def _by_hand(avatar: Avatar, plan: Plan, motion: Motion) -> Motion:
+    """`motion` with gains and keyframes."""
+    gains = plan.script.mouth_gain, plan.script.expression_gain
+    named = {key.control for key in plan.keys} & {"mouthGain", "expressionGain"}
+    mouth = Mouth.of(avatar.head, avatar.clip) if named or gains != (1, 1) else None
+    if mouth is not None and gains != (1, 1):
+        motion = replace(motion, expression=mouth.gained(motion.expression, *gains))
+    if not plan.keys:
+        return motion
+    return keyed(motion, plan.keys, _known_map(avatar, "--keys"), mouth)
+
+
+def _heard(speech: Path) -> Sound:
+    sound = media.sound(speech, SOUND_RATE)
+    if sound is None or frame_count(sound) == 0:
+        raise InputError(f"{speech}: no sound in this file", "give a file with speech")
+    return sound
+
+
+def _as_long(sound: Sound, frames: int) -> Sound:
+    length = round(frames / FPS * sound.rate)
+    return Sound(np.pad(sound.samples[:length], (0, max(length - len(sound.samples), 0))), sound.rate)
+
+
+def _voice_of(avatar: Avatar, name: str) -> Speak:
+    if avatar.voice is None:
+        raise InputError(
+            f"{name}: has no voice, since the video that it was made from has no sound",
+            "create it from a video in which the person speaks",
+        )
+    return avatar.voice
+
+
+def _arkit_map(avatar: Avatar) -> np.ndarray | None:
+    """[53,K]: what ARKit's scores mean to this face; None where its head does not say."""
+    known = avatar.head.tensors().get("arkit_map")
+    return None if known is None else known.numpy()
+
+
+def _known_map(avatar: Avatar, option: str) -> np.ndarray:
+    known = _arkit_map(avatar)
+    if known is None:
+        raise InputError(f"{option}: this kind of head does not say what ARKit's names mean to it", "use another head")
+    return known
+
+
+def _personal(avatar: Avatar, motion: Motion, expression: np.ndarray) -> Motion:
+    """`motion` with an expression [T,E] in the avatar's own basis, as wide as its clip's."""
+    missing = max(avatar.clip.expression.shape[1] - expression.shape[1], 0)
+    return replace(motion, expression=np.pad(expression, ((0, 0), (0, missing))), basis="personal")
+
+
+def _face_name(arkit_map: np.ndarray) -> str:
+    """Tells faces apart that give the same name to other movements."""
+    return hashlib.sha256(np.ascontiguousarray(arkit_map, np.float32).tobytes()).hexdigest()[:8]

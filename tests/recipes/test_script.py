@@ -1,0 +1,188 @@
+# SPDX-License-Identifier: Apache-2.0
+"""What an avatar is told to do: recorded and done again, laid over by hand, and every mistake told in one line."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import av
+import numpy as np
+import pytest
+from made_up import film, make
+
+from avatar3d import cli
+from avatar3d.avatars import Avatar, save_avatar
+from avatar3d.data_prep.exchange import live_link
+from avatar3d.errors import InputError
+from avatar3d.recipes._keys import read_keys
+from avatar3d.recipes._played import TalkSettings
+from avatar3d.recipes._script import record, recorded
+from avatar3d.records import Motion, Sound
+from avatar3d.store import save_sound
+
+Answer = Callable[..., tuple[int, str]]
+
+
+@pytest.fixture(scope="module")
+def avatar(face_task: Path) -> Avatar:
+    """Without a voice."""
+    made_up = make(face_task)
+    return Avatar(made_up.truth, None, made_up.track.motion)
+
+
+@pytest.fixture(scope="module")
+def folder(avatar: Avatar, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("talk") / "me.avatar"
+    save_avatar(path, avatar)
+    return path
+
+
+@pytest.fixture
+def answer(folder: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch) -> Answer:
+    """`avatar3d talk` of the avatar, written to out.mp4; returns exit code and stderr."""
+    monkeypatch.delenv("AVATAR3D_DEBUG", raising=False)
+
+    def run(*words: object) -> tuple[int, str]:
+        capsys.readouterr()
+        code = cli.main(["talk", str(folder), "-o", str(tmp_path / "out.mp4"), "--quiet", *map(str, words)])
+        return code, capsys.readouterr().err
+
+    return run
+
+
+def keys_file(folder: Path, *keys: dict[str, Any]) -> Path:
+    path = folder / "keys.json"
+    path.write_text(json.dumps(keys))
+    return path
+
+
+def frames_of(path: Path) -> int:
+    with av.open(str(path)) as video:
+        return sum(1 for _ in video.decode(video=0))
+
+
+def same_poses(one: np.ndarray, other: np.ndarray) -> float:
+    """The largest difference of poses [T,7], whatever the signs of their quaternions."""
+    signs = np.sign((one[:, :4] * other[:, :4]).sum(1, keepdims=True))
+    return float(np.abs(one - other * np.hstack([np.repeat(signs, 4, 1), np.ones((len(one), 3))])).max())
+
+
+def test_what_is_written_and_done_again_is_the_same_motion_and_the_same_picture(avatar: Avatar, tmp_path: Path) -> None:
+    did = avatar.clip[slice(0, 30)]
+    record(avatar, did, tmp_path / "did.csv")
+    again = recorded(avatar, tmp_path / "did.csv", TalkSettings())
+    assert len(again) == 30
+    for name in ("expression", "blink", "gaze"):
+        np.testing.assert_allclose(getattr(again, name), getattr(did, name), atol=1e-5)
+    assert same_poses(again.head, did.head) < 1e-5
+    there, here = (film(avatar.head, motion).astype(int) for motion in (did, again))
+    assert np.abs(there - here).max() <= 1
+
+
+def test_another_face_does_it_in_its_own_way(avatar: Avatar, face_task: Path, tmp_path: Path) -> None:
+    record(avatar, avatar.clip, tmp_path / "did.csv")
+    made_up = make(face_task)
+    made_up.truth.parts["arkit_map"] = made_up.truth.parts["arkit_map"].flip(0)
+    other = Avatar(made_up.truth, None, made_up.track.motion)
+    assert live_link.read_own(tmp_path / "did.csv", "0123abcd") is None
+    scores = live_link.read(tmp_path / "did.csv").expression
+    did = recorded(other, tmp_path / "did.csv", TalkSettings()).expression
+    wanted = np.hstack([scores, np.ones((len(scores), 1))]) @ made_up.truth.parts["arkit_map"].numpy()
+    np.testing.assert_allclose(did, wanted, atol=1e-4)
+
+
+def test_a_motion_drives_the_command_and_is_written_by_it(answer: Answer, avatar: Avatar, tmp_path: Path) -> None:
+    record(avatar, avatar.clip[slice(0, 20)], tmp_path / "did.csv")
+    keys = keys_file(tmp_path, {"time_s": 0, "control": "headYaw", "value": 15})
+    code, err = answer("--motion", tmp_path / "did.csv", "--motion-out", tmp_path / "new.csv", "--keys", keys)
+    assert code == 0, err
+    assert frames_of(tmp_path / "out.mp4") == 20
+    before, after = (live_link.read(tmp_path / name).head for name in ("did.csv", "new.csv"))
+    apart = 2 * np.degrees(np.arccos(np.abs((before[:, :4] * after[:, :4]).sum(1)).clip(max=1)))
+    assert apart == pytest.approx(np.full(20, 15.0), abs=0.01)
+
+
+def test_gains_reach_the_motion(answer: Answer, avatar: Avatar, tmp_path: Path) -> None:
+    record(avatar, avatar.clip, tmp_path / "did.csv")
+    code, err = answer(
+        "--motion", tmp_path / "did.csv", "--motion-out", tmp_path / "new.csv",
+        "--mouth-gain", 0.5, "--expression-gain", 0.5,
+    )  # fmt: skip
+    assert code == 0, err
+    calm = recorded(avatar, tmp_path / "new.csv", TalkSettings())
+    assert calm.expression.std(0) == pytest.approx(0.5 * avatar.clip.expression.std(0), rel=1e-3)
+
+
+GOOD = {"time_s": 0.5, "control": "jawOpen", "value": 0.5}
+BAD_KEYS = {
+    "no such file": (None, "no such file"),
+    "no JSON": ("[{", "not a JSON file"),
+    "a JSON of another kind": ("{}", "not a list of keys"),
+    "nothing": ("[]", "not a list of keys"),
+    "a key that is none": ("[3]", "key 1: not of the fields"),
+    "a key without its value": ('[{"time_s": 1, "control": "jawOpen"}]', "key 1: not of the fields"),
+    "a word too many": ([GOOD, GOOD | {"time": 1}], "key 2: not of the fields"),
+    "an unknown control": ([GOOD | {"control": "earWiggle"}], "no control named 'earWiggle'"),
+    "a control that is no word": ([GOOD | {"control": 3}], "no control named 3"),
+    "a word for a number": ([GOOD | {"value": "much"}], 'value of jawOpen is "much", no number'),
+    "a truth for a number": ([GOOD | {"value": True}], "value of jawOpen is true, no number"),
+    "too much": ([GOOD | {"control": "headYaw", "value": 60}], "value of headYaw is 60; give -45 to 45 (degrees)"),
+    "not a number": ([GOOD | {"value": float("nan")}], "value of jawOpen is nan"),
+    "a time before the beginning": ([GOOD | {"time_s": -1}], "time_s is -1; give a number of 0 or more (s)"),
+    "no end of time": ([GOOD | {"time_s": float("inf")}], "time_s is inf"),
+    "an unknown ease": ([GOOD | {"ease": "bouncy"}], "no ease named 'bouncy'; choose one of: smooth, linear, hold"),
+    "two at once": ([GOOD, GOOD | {"control": "JawOpen", "value": 0}], "keys 1 and 2 both set jawOpen at 0.5 s"),
+}
+
+
+@pytest.mark.parametrize(("text", "told"), BAD_KEYS.values(), ids=BAD_KEYS.keys())
+def test_a_key_that_is_none_is_named(text: Any, told: str, answer: Answer, tmp_path: Path) -> None:
+    path = tmp_path / "keys.json"
+    if text is not None:
+        path.write_text(text if isinstance(text, str) else json.dumps(text))
+    code, err = answer("--motion", "missing.csv", "--keys", path)
+    assert code == 2
+    assert err.startswith(f"avatar3d: error: {path}: ") and err.count("\n") == 1 and told in err
+    assert not (tmp_path / "out.mp4").exists()
+
+
+def test_names_are_known_by_their_letters(tmp_path: Path) -> None:
+    (key,) = read_keys(keys_file(tmp_path, GOOD | {"control": "JAWOPEN", "ease": "hold"}))
+    assert (key.control, key.ease) == ("jawOpen", "hold")
+
+
+MISTAKES = {
+    "nothing to do": ([], "neither a speech nor a motion"),
+    "too wide a mouth": (["s.wav", "--mouth-gain", "7"], "--mouth-gain 7; give 0 to 3"),
+    "no factor": (["s.wav", "--expression-gain", "nan"], "--expression-gain nan; give 0 to 3"),
+    "a motion as something else": (["s.wav", "--motion-out", "m.txt"], "--motion-out m.txt"),
+}
+
+
+@pytest.mark.parametrize(("words", "told"), MISTAKES.values(), ids=MISTAKES.keys())
+def test_a_mistake_is_told_before_anything_is_read(words: list[str], told: str, answer: Answer) -> None:
+    code, err = answer(*words)
+    assert code == 2
+    assert err.startswith("avatar3d: error: ") and err.count("\n") == 1 and told in err
+
+
+def test_without_a_voice_nothing_is_said(answer: Answer, tmp_path: Path) -> None:
+    save_sound(tmp_path / "s.wav", Sound(np.zeros(16_000, np.float32), 16_000))
+    code, err = answer(tmp_path / "s.wav")
+    assert code == 2 and "has no voice" in err
+
+
+def test_a_head_that_knows_no_names_is_told_of(avatar: Avatar, tmp_path: Path) -> None:
+    class Nameless:
+        camera, background = avatar.head.camera, avatar.head.background
+        encode, pose = avatar.head.encode, avatar.head.pose
+
+        def tensors(self) -> dict[str, Any]:
+            return {}
+
+    still: Motion = avatar.clip[slice(0, 3)]
+    with pytest.raises(InputError, match="--motion-out: this kind of head"):
+        record(Avatar(Nameless(), None, avatar.clip), still, tmp_path / "m.csv")  # type: ignore[arg-type]
