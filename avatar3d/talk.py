@@ -22,11 +22,13 @@ from torch.nn import functional
 from avatar3d.camera_path import CameraPath
 from avatar3d.contracts import Draw, Head, Speak
 from avatar3d.geometry import matrix_from_quat, quat_from_rotvec, quat_multiply, turn_about
+from avatar3d.motion._head_graph import loudness, walked
 from avatar3d.motion._head_motion import on_usual, replay, still, turned, usual_pose
 from avatar3d.player import Player, eight_bit
 from avatar3d.records import FPS, Camera, Image, Motion, Sound
 
-HeadMotion = Literal["replay", "still"]
+HeadMotion = Literal["graph", "replay", "still"]
+USUAL_HEAD: HeadMotion = "graph"
 Background = Literal["original", "alpha"] | Tensor
 
 
@@ -56,7 +58,7 @@ def talk(
     clip: Motion,
     *,
     view: View = View(),
-    head_motion: HeadMotion = "replay",
+    head_motion: HeadMotion = USUAL_HEAD,
     seed: int = 0,
 ) -> Iterator[np.ndarray]:
     """Frames [H,W,3] uint8 ([H,W,4], straight alpha, on background "alpha") of `head` saying `sound`.
@@ -71,20 +73,30 @@ def talk(
     return show(head, draw, perform(speak, sound, clip, head_motion, seed), view)
 
 
-def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
+def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = USUAL_HEAD, seed: int = 0) -> Motion:
     """The whole motion of a sound: face from the voice, head, body and gaze from the person's own clip."""
-    return laid_over(speak(sound, seed), clip, head_motion, seed)
+    return laid_over(speak(sound, seed), clip, head_motion, seed, loudness(sound))
 
 
-def laid_over(said: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
-    """`said` with head, body and gaze from the person's own clip."""
+def laid_over(
+    said: Motion, clip: Motion, head_motion: HeadMotion = USUAL_HEAD, seed: int = 0, lively: np.ndarray | None = None
+) -> Motion:
+    """`said` with head, body and gaze from the person's own clip.
+
+    Args:
+        head_motion: "graph", pieces of the clip, whose liveliness follows `lively`; "replay", the clip to and fro; or
+            "still".
+        lively: [T] 0..1; None: as lively as the person usually is.
+    """
     if head_motion == "still":
         return still(said, clip)
+    if head_motion == "graph":
+        return walked(said, clip, np.full(len(said), 0.5) if lively is None else lively, seed)
     start = int(np.random.default_rng(seed).integers(max(len(clip), 1)))
     return replay(said, clip, start)
 
 
-def driven(motion: Motion, clip: Motion, head_motion: HeadMotion = "replay", seed: int = 0) -> Motion:
+def driven(motion: Motion, clip: Motion, head_motion: HeadMotion = USUAL_HEAD, seed: int = 0) -> Motion:
     """A motion of another face on this person's neck; where its head never turns, the person's own does.
 
     One that says where a body stood tells its poses from the usual one (`from_usual`).

@@ -25,7 +25,7 @@ from avatar3d.errors import InputError
 from avatar3d.recipes._page import write_talking_page
 from avatar3d.records import FPS, Motion, Progress, Sound, Watch
 from avatar3d.store import load_picture
-from avatar3d.talk import Background, HeadMotion, Orbit, View, seen_from, show
+from avatar3d.talk import USUAL_HEAD, Background, HeadMotion, Orbit, View, seen_from, show
 from avatar3d.threads import torch_threads
 
 _AHEAD = 4  # frames drawn while one is encoded
@@ -38,11 +38,11 @@ class TalkSettings:
 
     background: str = "original"  # original, alpha (a .mov or .webm file), #rrggbb, or a picture's file name
     camera: str = "fixed"  # fixed, orbit, or the file name of a camera path of nerfstudio's
-    head: HeadMotion = "replay"  # moves as in the capture, or keeps still
+    head: HeadMotion = USUAL_HEAD  # moves as in the capture, the livelier the louder, or keeps still
     size: int | None = None  # width of the video, px; None: the capture's
     quality: int = 18  # of H.264 and VP9: 0 (lossless) .. 51 (worst)
     renderer: str = "native"
-    seed: int = 0  # decides blinks and where the head's movement begins
+    seed: int = 0  # decides blinks and the head's movement
 
 
 def played(

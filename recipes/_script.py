@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 import numpy as np
@@ -14,18 +14,23 @@ from avatar3d.avatars import Avatar
 from avatar3d.contracts import Bodied, Speak
 from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
+from avatar3d.media.spoken import Reading, spoken
 from avatar3d.motion._arkit import as_scores, expression_of
 from avatar3d.motion._head_motion import from_usual
+from avatar3d.motion._idle import breathing, fidgets, idle
 from avatar3d.motion._keys import Key, keyed
 from avatar3d.motion._mouth import Mouth
+from avatar3d.motion._polish import speech_gate
 from avatar3d.recipes._keys import read_keys
 from avatar3d.recipes._played import TalkSettings
-from avatar3d.records import FPS, Motion, Sound, frame_count
-from avatar3d.talk import driven, perform
+from avatar3d.recipes._reenacted import followed, on_this_face
+from avatar3d.records import FPS, Motion, Sound, Watch, frame_count
+from avatar3d.talk import driven, laid_over, perform
 from avatar3d.threads import torch_threads
 
 SOUND_RATE = 48_000  # Hz, in the video; the voice hears its own rate
 _GAINS = (0.0, 3.0)
+_LONGEST_IDLE_S = 3600.0
 
 
 @dataclass(frozen=True)
@@ -33,7 +38,11 @@ class Script:
     """What an avatar is to do. One source says it; a speech beside a recorded motion is only heard."""
 
     speech: Path | None = None  # any sound or video file
+    text: str | None = None  # to be read out
     motion: Path | None = None  # a recording of Live Link Face, or what `motion_out` wrote
+    video: Path | None = None  # of another person, who is followed and heard
+    idle_s: float | None = None  # nothing is said for so long
+    reading: Reading = field(default_factory=Reading)  # how the text is read out
     keys: Path | None = None  # keyframes to lay over it
     motion_out: Path | None = None  # a CSV to write the motion to
     mouth_gain: float = 1.0  # how far the mouth goes from the face with its lips shut
@@ -45,8 +54,7 @@ class Script:
         Raises:
             InputError: no source, a number out of its range, or keyframes that are none.
         """
-        if self.speech is None and self.motion is None:
-            raise InputError("neither a speech nor a motion", "name a sound file, or a recording with --motion")
+        self._check_source()
         for name in ("mouth_gain", "expression_gain"):
             gain, (low, high) = getattr(self, name), _GAINS
             if not low <= gain <= high:
@@ -57,6 +65,24 @@ class Script:
             )
         return Plan(self, () if self.keys is None else read_keys(self.keys))
 
+    def _check_source(self) -> None:
+        sources = {"SPEECH": self.speech, "--text": self.text, "--video": self.video, "--idle": self.idle_s}
+        given = [name for name, source in sources.items() if source is not None]
+        if self.motion is not None:
+            given = ["--motion", *(name for name in given if name != "SPEECH")]
+        if not given:
+            raise InputError(
+                "nothing to say or do", "name a sound file, or give --text, --motion, --video or --idle SECONDS"
+            )
+        if len(given) > 1:
+            raise InputError(f"{' and '.join(given)} both say what is to be done", "give one of them")
+        if self.text is not None:
+            self.reading.check()
+            if not self.text.strip():
+                raise InputError("--text is empty", "write what is to be said")
+        if self.idle_s is not None and not 1 / FPS <= self.idle_s <= _LONGEST_IDLE_S:
+            raise InputError(f"--idle {self.idle_s:g} s", f"give {1 / FPS:g} to {_LONGEST_IDLE_S:g} s")
+
 
 @dataclass(frozen=True)
 class Plan:
@@ -66,17 +92,52 @@ class Plan:
     keys: tuple[Key, ...]
 
 
-def acted(avatar: Avatar, plan: Plan, settings: TalkSettings, name: str) -> tuple[Motion, Sound | None]:
+def acted(avatar: Avatar, plan: Plan, settings: TalkSettings, watch: Watch, name: str) -> tuple[Motion, Sound | None]:
     """The motion of a plan, and what is heard with it, as long as the motion."""
     script = plan.script
-    sound = None if script.speech is None else _heard(script.speech)
-    if script.motion is not None:
+    if script.video is not None:
+        motion, sound = reenacted(avatar, script.video, settings, watch), media.sound(script.video, SOUND_RATE)
+    elif script.motion is not None:
         motion = recorded(avatar, script.motion, settings)
-        sound = None if sound is None else _as_long(sound, len(motion))
+        sound = None if script.speech is None else _heard(script.speech)
+    elif script.idle_s is not None:
+        motion, sound = waiting(avatar, script.idle_s, settings), None
     else:
-        assert sound is not None
-        motion = spoken_by(avatar, sound, settings, name)
+        sound = _said(script)
+        motion = at_ease(avatar, spoken_by(avatar, sound, settings, name), sound, settings)
+    if sound is not None and frame_count(sound) != len(motion):
+        sound = _as_long(sound, len(motion))
     return _by_hand(avatar, plan, motion), sound
+
+
+def reenacted(avatar: Avatar, video: Path, settings: TalkSettings, watch: Watch) -> Motion:
+    """What another person does in a video, on this avatar's face and neck."""
+    arkit_map, mouth = _known_map(avatar, "--video"), Mouth.of(avatar.head, avatar.clip)
+    motion = on_this_face(followed(video, watch), arkit_map, mouth, avatar.clip)
+    return driven(motion, avatar.clip, settings.head, settings.seed)
+
+
+def waiting(avatar: Avatar, seconds: float, settings: TalkSettings) -> Motion:
+    """An avatar that waits or listens."""
+    frames = round(seconds * FPS)
+    face = idle(avatar.clip, Mouth.of(avatar.head, avatar.clip), frames, settings.seed)
+    return breathing(laid_over(face, avatar.clip, settings.head, settings.seed, np.zeros(frames)))
+
+
+def at_ease(avatar: Avatar, motion: Motion, sound: Sound, settings: TalkSettings) -> Motion:
+    """`motion` that breathes, and whose face does not freeze where nobody speaks."""
+    silent = 1 - speech_gate(sound)[:, None]
+    small = fidgets(avatar.clip, Mouth.of(avatar.head, avatar.clip), len(motion), settings.seed)
+    numbers = motion.expression.shape[1]
+    return breathing(replace(motion, expression=motion.expression + (silent * small[:, :numbers]).astype(np.float32)))
+
+
+def _said(script: Script) -> Sound:
+    """What the voice hears."""
+    if script.text is not None:
+        return spoken(script.text, script.reading, SOUND_RATE)
+    assert script.speech is not None
+    return _heard(script.speech)
 
 
 def spoken_by(avatar: Avatar, sound: Sound, settings: TalkSettings, name: str) -> Motion:

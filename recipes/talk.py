@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any
 
 from avatar3d.avatars import Avatar, open_avatar
+from avatar3d.media.spoken import Reading
 from avatar3d.recipes._played import TalkSettings, played
 from avatar3d.recipes._script import SOUND_RATE, Script, acted, record, spoken_by
 from avatar3d.records import Sound, Watch, unwatched
 
-__all__ = ["SOUND_RATE", "Script", "TalkSettings", "say", "talk_video"]
+__all__ = ["SOUND_RATE", "Reading", "Script", "TalkSettings", "say", "talk_video"]
 
 
 def talk_video(
@@ -27,7 +28,7 @@ def talk_video(
     """
     plan = script.checked()
     opened = open_avatar(avatar)
-    motion, sound = acted(opened, plan, settings, str(avatar))
+    motion, sound = acted(opened, plan, settings, watch, str(avatar))
     if script.motion_out is not None:
         record(opened, motion, script.motion_out)
     return played(opened, motion, sound, out, settings, watch)

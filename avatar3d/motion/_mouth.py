@@ -89,5 +89,5 @@ def _height(at: np.ndarray, moved: np.ndarray, among: np.ndarray, between_u: tup
 
 
 def _within(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
-    inside: np.ndarray = ((points > low) & (points < high)).all(1)
-    return inside
+    inside = (points > np.array(low)) & (points < np.array(high))
+    return inside.all(1)

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,10 +18,12 @@ from avatar3d import cli
 from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
+from avatar3d.media.spoken import Reading
+from avatar3d.recipes import _script
 from avatar3d.recipes._keys import read_keys
 from avatar3d.recipes._played import TalkSettings
-from avatar3d.recipes._script import record, recorded
-from avatar3d.records import Motion, Sound
+from avatar3d.recipes._script import Plan, Script, acted, at_ease, record, recorded, spoken_by
+from avatar3d.records import Motion, Sound, frame_count, unwatched
 from avatar3d.store import save_sound
 
 Answer = Callable[..., tuple[int, str]]
@@ -155,7 +158,13 @@ def test_names_are_known_by_their_letters(tmp_path: Path) -> None:
 
 
 MISTAKES = {
-    "nothing to do": ([], "neither a speech nor a motion"),
+    "nothing to do": ([], "nothing to say or do; name a sound file, or give --text"),
+    "two things at once": (["s.wav", "--idle", "3"], "SPEECH and --idle both say what is to be done"),
+    "a recording and a text": (["--motion", "m.csv", "--text", "hello"], "--motion and --text both say"),
+    "no time at all": (["--idle", "0"], "--idle 0 s; give 0.04 to 3600 s"),
+    "endless time": (["--idle", "inf"], "--idle inf s"),
+    "too slow a reading": (["--text", "hello", "--speed", "3"], "a pace of 3 words a minute; give 80 to 450"),
+    "a language that is none": (["--text", "hello", "--voice-lang", "e n"], "no voice is named 'e n'"),
     "too wide a mouth": (["s.wav", "--mouth-gain", "7"], "--mouth-gain 7; give 0 to 3"),
     "no factor": (["s.wav", "--expression-gain", "nan"], "--expression-gain nan; give 0 to 3"),
     "a motion as something else": (["s.wav", "--motion-out", "m.txt"], "--motion-out m.txt"),
@@ -167,6 +176,52 @@ def test_a_mistake_is_told_before_anything_is_read(words: list[str], told: str, 
     code, err = answer(*words)
     assert code == 2
     assert err.startswith("avatar3d: error: ") and err.count("\n") == 1 and told in err
+
+
+def test_it_waits_as_long_as_it_is_told_to(answer: Answer, avatar: Avatar, tmp_path: Path) -> None:
+    code, err = answer("--idle", 1.6, "--motion-out", tmp_path / "idle.csv")
+    assert code == 0, err
+    assert frames_of(tmp_path / "out.mp4") == 40
+    waits = recorded(avatar, tmp_path / "idle.csv", TalkSettings())
+    said = avatar.clip.expression[:, 0]  # opens the mouth
+    assert waits.expression[:, 0].max() < said.min() + 0.1 * np.ptp(said)
+    assert np.ptp(waits.head[:, 5]) > 0
+
+
+class Hum:
+    """A voice that opens the mouth halfway whatever it hears."""
+
+    listen = None
+
+    def __call__(self, sound: Sound, seed: int = 0) -> Motion:
+        blank = np.zeros((frame_count(sound), 7), np.float32)
+        return Motion(blank[:, :2], blank[:, :2], blank[:, :4], blank + np.eye(7, dtype=np.float32)[0], 25.0)
+
+
+def test_a_text_is_read_out_and_heard(avatar: Avatar, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = []
+    tone = np.sin(np.arange(48_000) / 30).astype(np.float32)
+
+    def read(text: str, reading: Reading, rate: int) -> Sound:
+        told.append((text, reading.language, rate))
+        return Sound(tone, rate)
+
+    monkeypatch.setattr(_script, "spoken", read)
+    plan = Plan(Script(text="hello", reading=Reading("de")), ())
+    speaks = replace(avatar, voice=Hum())  # type: ignore[arg-type]
+    motion, sound = acted(speaks, plan, TalkSettings(), unwatched, "me")
+    assert told == [("hello", "de", 48_000)]
+    assert sound is not None and sound.samples is tone and len(motion) == 25
+
+
+def test_a_face_does_not_freeze_in_silence(avatar: Avatar) -> None:
+    speaks = replace(avatar, voice=Hum())  # type: ignore[arg-type]
+    silence = Sound(np.zeros(4 * 16_000, np.float32), 16_000)
+    said = spoken_by(speaks, silence, TalkSettings(head="still"), "me")
+    eased = at_ease(speaks, said, silence, TalkSettings())
+    assert len(eased) == 100 and np.ptp(eased.head[:, 5]) > 0.003
+    beside = eased.expression - said.expression
+    assert beside.any() and np.abs(beside).max() < 0.6 * np.ptp(avatar.clip.expression)
 
 
 def test_without_a_voice_nothing_is_said(answer: Answer, tmp_path: Path) -> None:

@@ -17,7 +17,10 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, kw_only=True)
 class Talk(Verb):
-    """Let an avatar say what a sound file says, as a video in sync with it, or as a page in which it can be turned."""
+    """Let an avatar say what a sound file says, as a video in sync with it, or as a page in which it can be turned.
+
+    In place of SPEECH it also reads a text out, does what somebody does in a recording or a video, or waits.
+    """
 
     avatar: Positional[Annotated[Path, arg(metavar="AVATAR")]]
     """A folder NAME.avatar that `create` wrote."""
@@ -30,8 +33,19 @@ class Talk(Verb):
     camera: Annotated[str, arg(metavar="WHAT")] = "fixed"
     """fixed where it filmed, orbit (15 degrees to both sides), or the file name of nerfstudio's camera_path.json, made
     about what `export --format nerfstudio` wrote; the picture then has that path's shape."""
-    head: Literal["replay", "still"] = "replay"
-    """The head moves as it did in the video, or keeps still."""
+    head: Literal["graph", "replay", "still"] = "graph"
+    """The head moves as it did in the video: graph joins pieces of that movement, livelier where the sound is louder,
+    replay plays it to and fro; still keeps it still. A recording or a video whose head turns has its own turns."""
+    text: Annotated[str | None, arg(metavar="WORDS")] = None
+    """What to say: espeak-ng, a program of its own, reads it out, and the avatar's voice model speaks that sound."""
+    voice_lang: Annotated[str, arg(metavar="NAME")] = "en"
+    """Which voice of espeak-ng reads --text: a language's code (en, en-us, de, fr-fr, ru, ...)."""
+    speed: Annotated[int, arg(metavar="WORDS/MIN")] = 150
+    """How fast --text is read, 80 to 450 words a minute."""
+    video: OptionalFile = None
+    """A video of another person, at least 5 s: the avatar does what they do, and they are heard."""
+    idle: Annotated[float | None, arg(metavar="SECONDS")] = None
+    """Wait or listen for so long: lips shut, blinks, small movements, breath."""
     motion: OptionalFile = None
     """A CSV that Live Link Face has recorded, or that --motion-out has written: the avatar does what it says, and
     SPEECH, if given, is only heard."""
@@ -50,7 +64,7 @@ class Talk(Verb):
     quality: int = 18
     """Constant quality of the encoder, 0 (lossless) to 51 (worst)."""
     seed: int = 0
-    """Decides blinks and where the head's movement begins."""
+    """Decides blinks and the head's movement."""
 
     def run(self, out: Output) -> dict[str, Any]:
         from avatar3d.recipes import talk
@@ -59,7 +73,16 @@ class Talk(Verb):
             self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
         )
         script = talk.Script(
-            self.speech, self.motion, self.keys, self.motion_out, self.mouth_gain, self.expression_gain
+            self.speech,
+            self.text,
+            self.motion,
+            self.video,
+            self.idle,
+            talk.Reading(self.voice_lang, self.speed),
+            self.keys,
+            self.motion_out,
+            self.mouth_gain,
+            self.expression_gain,
         )
         figures = talk.talk_video(self.avatar, script, self.out, settings, out.watch)
         out.say(
