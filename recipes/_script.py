@@ -65,6 +65,12 @@ class Script:
             )
         return Plan(self, () if self.keys is None else read_keys(self.keys))
 
+    @property
+    def source(self) -> str:
+        """What says what is done: "video", "motion", "idle", "text" or "speech"."""
+        sources = {"video": self.video, "motion": self.motion, "idle": self.idle_s, "text": self.text}
+        return next((name for name, given in sources.items() if given is not None), "speech")
+
     def _check_source(self) -> None:
         sources = {"SPEECH": self.speech, "--text": self.text, "--video": self.video, "--idle": self.idle_s}
         given = [name for name, source in sources.items() if source is not None]

@@ -21,7 +21,7 @@ def talk_video(
     """Writes `out`: the avatar doing what the script says, in sync with what is heard and as long to a frame.
 
     Returns:
-        frames, seconds, width, height, wall_s, and fps: frames written per second, encoding included.
+        source, frames, seconds, width, height, wall_s, and fps: frames written per second, encoding included.
 
     Raises:
         InputError: the avatar, anything the script names, the background or the name of the output cannot be used.
@@ -31,7 +31,7 @@ def talk_video(
     motion, sound = acted(opened, plan, settings, watch, str(avatar))
     if script.motion_out is not None:
         record(opened, motion, script.motion_out)
-    return played(opened, motion, sound, out, settings, watch)
+    return {"source": script.source, **played(opened, motion, sound, out, settings, watch)}
 
 
 def say(

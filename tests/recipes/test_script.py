@@ -179,8 +179,10 @@ def test_a_mistake_is_told_before_anything_is_read(words: list[str], told: str, 
 
 
 def test_it_waits_as_long_as_it_is_told_to(answer: Answer, avatar: Avatar, tmp_path: Path) -> None:
-    code, err = answer("--idle", 1.6, "--motion-out", tmp_path / "idle.csv")
+    code, err = answer("--idle", 1.6, "--motion-out", tmp_path / "idle.csv", "--json", tmp_path / "out.json")
     assert code == 0, err
+    figures = json.loads((tmp_path / "out.json").read_text())
+    assert (figures["source"], figures["frames"], figures["seconds"]) == ("idle", 40, 1.6)
     assert frames_of(tmp_path / "out.mp4") == 40
     waits = recorded(avatar, tmp_path / "idle.csv", TalkSettings())
     said = avatar.clip.expression[:, 0]  # opens the mouth
