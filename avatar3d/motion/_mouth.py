@@ -89,5 +89,5 @@ def _height(at: np.ndarray, moved: np.ndarray, among: np.ndarray, between_u: tup
 
 
 def _within(points: np.ndarray, low: tuple[float, ...], high: tuple[float, ...]) -> np.ndarray:
-    inside = (points > np.array(low)) & (points < np.array(high))
-    return inside.all(1)
+    inside: np.ndarray = np.all((points > np.array(low)) & (points < np.array(high)), axis=1)
+    return inside
