@@ -14,8 +14,8 @@ from avatar3d.avatars import Avatar
 from avatar3d.contracts import Bodied, Speak
 from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
+from avatar3d.face.arkit import as_scores, expression_of
 from avatar3d.media.spoken import Reading, spoken
-from avatar3d.motion._arkit import as_scores, expression_of
 from avatar3d.motion._head_motion import from_usual
 from avatar3d.motion._idle import breathing, fidgets, idle
 from avatar3d.motion._keys import Key, keyed
@@ -150,22 +150,24 @@ def spoken_by(avatar: Avatar, sound: Sound, settings: TalkSettings, name: str) -
     """The motion of an avatar that says `sound`."""
     voice = _voice_of(avatar, name)
     with torch_threads(1):
-        return perform(voice, sound, avatar.clip, settings.head, settings.seed)
+        return _personal(avatar, perform(voice, sound, avatar.clip, settings.head, settings.seed))
 
 
 def recorded(avatar: Avatar, path: Path, settings: TalkSettings) -> Motion:
     """A recording on this avatar's face and neck; where its head never turns, the avatar's own does."""
-    motion = live_link.read(path)
-    if (arkit_map := _arkit_map(avatar)) is not None:
-        expression = expression_of(motion.expression, arkit_map)
-        own = live_link.read_own(path, _face_name(arkit_map))
-        motion = _personal(avatar, motion, expression if own is None else expression + own)
+    arkit_map = _arkit_map(avatar)
+    own = None if arkit_map is None else live_link.read_own(path, _face_name(arkit_map))
+    motion = _personal(avatar, live_link.read(path), own)
     return driven(motion, avatar.clip, settings.head, settings.seed)
 
 
-def record(avatar: Avatar, motion: Motion, path: Path) -> None:
-    """Writes a motion as CSV of Live Link Face; `recorded` gives the same motion for the same avatar."""
-    arkit_map = _known_map(avatar, "--motion-out")
+def record(avatar: Avatar, motion: Motion, path: Path, option: str = "--motion-out") -> None:
+    """Writes a motion as CSV of Live Link Face; `recorded` gives the same motion for the same avatar.
+
+    Raises:
+        InputError: the head does not know ARKit's scores; `option` is what asked for them.
+    """
+    arkit_map, motion = _known_map(avatar, option), _personal(avatar, motion)
     scores = as_scores(motion, arkit_map)
     own = motion.expression[:, : arkit_map.shape[1]] - expression_of(scores, arkit_map)
     body = avatar.head.body(motion) if isinstance(avatar.head, Bodied) else motion.body
@@ -219,8 +221,16 @@ def _known_map(avatar: Avatar, option: str) -> np.ndarray:
     return known
 
 
-def _personal(avatar: Avatar, motion: Motion, expression: np.ndarray) -> Motion:
-    """`motion` with an expression [T,E] in the avatar's own basis, as wide as its clip's."""
+def _personal(avatar: Avatar, motion: Motion, own: np.ndarray | None = None) -> Motion:
+    """`motion` in the avatar's own basis, as wide as its clip's; as it is where the head does not know ARKit's scores.
+
+    Args:
+        own: [T,K] what the scores leave of the expression; None: nothing.
+    """
+    arkit_map = _arkit_map(avatar)
+    if motion.basis != "arkit" or arkit_map is None:
+        return motion
+    expression = expression_of(motion.expression, arkit_map) + (0 if own is None else own)
     missing = max(avatar.clip.expression.shape[1] - expression.shape[1], 0)
     return replace(motion, expression=np.pad(expression, ((0, 0), (0, missing))), basis="personal")
 

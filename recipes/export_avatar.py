@@ -14,21 +14,20 @@ import torch
 from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose, names
 from avatar3d.contracts import WriteSplats
-from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
-from avatar3d.face.arkit import SCORES, scores_for
+from avatar3d.face.arkit import SCORES, lids_of
 from avatar3d.geometry import apply_pose, invert, quat_multiply
 from avatar3d.motion._head_motion import usual_pose
 from avatar3d.player import widened
-from avatar3d.recipes._page import save_playable, write_talking_page
+from avatar3d.recipes._script import record
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import BLUR_PX2, Gaussians, Motion
 from avatar3d.store import SPLAT_TENSORS, AvatarFolder, replacing
 from avatar3d.threads import torch_threads
+from avatar3d.viewer.page import write_single_page, write_web_folder
 
 ROOM = "avatar3d.splat_files"
 _OTHERS = {"csv": ".csv", "html": ".html", "web": ""}  # the suffix of what is written
-_LIDS = ("eyeBlinkRight", "eyeBlinkLeft")
 _MOST_BLUR_PX2 = 10.0
 
 
@@ -75,7 +74,7 @@ def export_avatar(avatar: Path, out: Path, name: str | None = None, shown: Shown
             part.write(written, splats, f"{_words(about, shown)}; 1 unit = 10 cm unless the format has its own")
             told["splats"] = len(splats.means)
         else:
-            _write_other(name, written, opened)
+            _write_other(name, written, avatar, opened)
             told["frames"] = len(opened.clip)
     return told | {"mb": size_mb(out)}
 
@@ -167,8 +166,7 @@ def _posed(text: str, pose: torch.Tensor) -> Motion:
     if not (np.isfinite(scores).all() and np.abs(scores).max() <= 2):
         raise InputError(f"--pose {text}: scores beyond 2", "give 0 to 1")
     rows = np.tile(scores, (2, 1))
-    lids = np.clip(rows[:, [SCORES.index(name) for name in _LIDS]], 0, 1)
-    return Motion(rows, lids, np.zeros((2, 4), np.float32), np.tile(pose.numpy(), (2, 1)), 25.0, "arkit")
+    return Motion(rows, lids_of(rows), np.zeros((2, 4), np.float32), np.tile(pose.numpy(), (2, 1)), 25.0, "arkit")
 
 
 def _words(about: str, shown: Shown) -> str:
@@ -176,22 +174,10 @@ def _words(about: str, shown: Shown) -> str:
     return f"{about}, {which}, {shown.space} space, for a renderer that blurs by {shown.blur_px2:g} px^2"
 
 
-def _write_other(name: str, out: Path, avatar: Avatar) -> None:
+def _write_other(name: str, out: Path, folder: Path, avatar: Avatar) -> None:
     if name == "csv":
-        live_link.save(out, _scores(avatar), avatar.clip)
+        record(avatar, avatar.clip, out, "--format csv")
         return
-    if name == "web":
-        save_playable(out, avatar)  # the folder that plays is the avatar itself, with a page in it
-        return
-    write_talking_page(out, avatar, avatar.clip, None)
-
-
-def _scores(avatar: Avatar) -> np.ndarray:
-    """[T,52] ARKit's scores that move this head as its clip does."""
-    clip, tensors = avatar.clip, avatar.head.tensors()
-    if clip.basis == "arkit":
-        return clip.expression
-    if "arkit_map" not in tensors:
-        raise InputError("this head does not know ARKit's expressions", "export the work folder's own motion instead")
-    known = {SCORES.index(name): clip.blink[:, side] for side, name in enumerate(_LIDS)}
-    return scores_for(clip.expression, tensors["arkit_map"].numpy(), known)
+    # the folder itself and not what was opened of it: its clips keep their sound, and a small avatar stays small
+    write = write_web_folder if name == "web" else write_single_page
+    write(out, folder)

@@ -18,6 +18,7 @@ from avatar3d.avatars import restore_voice, voice_entry
 from avatar3d.choose import choose
 from avatar3d.contracts import Listen, Speak
 from avatar3d.errors import InputError
+from avatar3d.face.arkit import expression_of
 from avatar3d.fit import Budget, fit
 from avatar3d.metrics.motion import follow, shots_of
 from avatar3d.motion._lip_space import LipSpace
@@ -178,7 +179,7 @@ def personal(said: Motion, track: Track) -> np.ndarray:
     """Expressions [T,K] of a motion in a person's own basis."""
     if said.basis == "personal":
         return said.expression
-    return np.concatenate([said.expression, np.ones((len(said), 1), np.float32)], 1) @ track.arkit_map
+    return expression_of(said.expression, track.arkit_map)
 
 
 def _trained(

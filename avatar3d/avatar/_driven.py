@@ -23,6 +23,7 @@ from avatar3d.avatar._outline import head_outline
 from avatar3d.avatar._scatter import CORE, HEAD, MOUTH, SHELL, TORSO, Scatter, scatter, spacing
 from avatar3d.contracts import HeadLearner, Tools
 from avatar3d.errors import InputError
+from avatar3d.face.arkit import expression_of
 from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
 from avatar3d.ops.rig import rig
 from avatar3d.records import Camera, Capture, Gaussians, Motion, Track
@@ -204,7 +205,7 @@ class DrivenHead(ABC):
         if motion.basis == "arkit":
             if given != len(arkit_map) - 1:
                 raise InputError(f"{given} expression scores per frame", f"give ARKit's {len(arkit_map) - 1}")
-            return np.concatenate([motion.expression, np.ones((len(motion), 1), np.float32)], 1) @ arkit_map
+            return expression_of(motion.expression, arkit_map)
         if motion.basis != "personal" or given < wanted:
             raise InputError(
                 f"a motion of basis {motion.basis!r} with {given} numbers a frame",

@@ -3,9 +3,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import numpy as np
+
+from avatar3d.records import Motion
 
 EYEBALL = 0.4  # the iris' way across the eye is this many eye widths times the sine of the eye's turn
 LOOK_RAD = 0.5  # turn of an eye whose eyeLook score is 1
@@ -24,7 +24,9 @@ SCORES = (
     "mouthSmileLeft", "mouthSmileRight", "mouthStretchLeft", "mouthStretchRight",
     "mouthUpperUpLeft", "mouthUpperUpRight", "noseSneerLeft", "noseSneerRight",
 )  # fmt: skip
-_FEW = 0.05  # of a unit of expression: what a whole score more must bring
+LIDS = [SCORES.index("eyeBlinkRight"), SCORES.index("eyeBlinkLeft")]  # as in `records.Motion.blink`
+_SAID_OTHERWISE = ("_neutral", "eyeBlink", "eyeLook")  # by `records.Motion` beside the expression, or by nothing
+_FEW = 0.3  # of a unit of expression: what a whole score more must bring; at a sixth of it scores run to and fro
 _ROUNDS = 300
 _ONE_FOR_BOTH = ("browInnerUp", "cheekPuff")  # face models move these sides apart
 
@@ -38,7 +40,7 @@ def rows_of(name: str) -> list[int]:
 
 def lids_of(scores: np.ndarray) -> np.ndarray:
     """How far the lids are closed [T,2] 0..1, right and left, as `records.Motion.blink`, by scores [T,52]."""
-    return scores[:, [SCORES.index("eyeBlinkRight"), SCORES.index("eyeBlinkLeft")]].clip(0, 1)
+    return scores[:, LIDS].clip(0, 1)
 
 
 def gaze_of(scores: np.ndarray) -> np.ndarray:
@@ -52,20 +54,43 @@ def gaze_of(scores: np.ndarray) -> np.ndarray:
     return np.stack(columns, 1)
 
 
-def scores_for(expression: np.ndarray, arkit_map: np.ndarray, known: Mapping[int, np.ndarray]) -> np.ndarray:
-    """Scores [T,52] 0..1 for which [scores, 1] @ arkit_map comes closest to an expression; of equals, the smallest.
+def expression_of(scores: np.ndarray, arkit_map: np.ndarray) -> np.ndarray:
+    """Expressions [T,K] float32 of scores [T,52] on the face whose map [53,K] this is."""
+    return (scores @ arkit_map[:-1] + arkit_map[-1]).astype(np.float32)
+
+
+def as_scores(motion: Motion, arkit_map: np.ndarray) -> np.ndarray:
+    """Scores [T,52] float32 0..1 that drive a head much as a motion in its personal basis does.
+
+    Lids and eyes are said by what the motion itself says of them. Of the others there are more than numbers in an
+    expression: what is found are small ones that come near to it, by ridge least squares within 0..1. What they leave
+    is `motion.expression` less `expression_of` them.
 
     Args:
-        expression: [T,K].
-        arkit_map: [53,E], E at most K; only the first E components are asked for.
-        known: scores [T] that are given, by their column.
+        arkit_map: [53,K], expression = [52 scores, 1] @ map, as the head holds it; K at most as wide as the motion's.
     """
-    scores = np.zeros((len(expression), len(SCORES)), np.float32)
-    for column, values in known.items():
-        scores[:, column] = values.clip(0, 1)
-    free = [column for column in range(1, len(SCORES)) if column not in known]
-    wanted = expression[:, : arkit_map.shape[1]] - arkit_map[-1] - scores @ arkit_map[:-1]
-    scores[:, free] = _between_0_and_1(arkit_map[free], wanted)
+    scores = _eyes(motion)
+    free = [index for index, name in enumerate(SCORES) if not name.startswith(_SAID_OTHERWISE)]
+    wanted = motion.expression[:, : arkit_map.shape[1]] - expression_of(scores, arkit_map)
+    scores[:, free] = _between_0_and_1(arkit_map[free].astype(np.float64), wanted.astype(np.float64))
+    return scores
+
+
+def _eyes(motion: Motion) -> np.ndarray:
+    """Scores [T,52] of lids and eyes alone: what `lids_of` and `gaze_of` undo."""
+    scores = np.zeros((len(motion), len(SCORES)), np.float32)
+    turns = np.arcsin(np.clip(motion.gaze / EYEBALL, -1, 1)) / LOOK_RAD
+    for side, which, inwards in (("Right", 0, 1.0), ("Left", 1, -1.0)):
+        across, down = inwards * turns[:, 2 * which], turns[:, 2 * which + 1]
+        said = {
+            "Blink": motion.blink[:, which],
+            "LookIn": across,
+            "LookOut": -across,
+            "LookDown": down,
+            "LookUp": -down,
+        }
+        for name, score in said.items():
+            scores[:, SCORES.index(f"eye{name}{side}")] = score.clip(0, 1)
     return scores
 
 

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from scipy.spatial.transform import Rotation
 
-from avatar3d.face.arkit import EYEBALL, SCORES
+from avatar3d.face.arkit import EYEBALL, LIDS, SCORES
 from avatar3d.geometry import compose
 from avatar3d.motion._head_motion import about_neck
 from avatar3d.motion._mouth import Mouth
@@ -103,7 +103,7 @@ def curve(keys: Sequence[Key], at_s: np.ndarray) -> np.ndarray:
 
 def _closed(blink: np.ndarray, scores: np.ndarray, both: np.ndarray) -> np.ndarray:
     """Lids [T,2], right and left."""
-    each = scores[:, [SCORES.index("eyeBlinkRight"), SCORES.index("eyeBlinkLeft")]]
+    each = scores[:, LIDS]
     return np.maximum(blink + each, both[:, None]).clip(0, 1).astype(np.float32)
 
 

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import shutil
 from dataclasses import replace
 from pathlib import Path
 
@@ -18,10 +19,11 @@ from avatar3d.motion._head_motion import usual_pose
 from avatar3d.ops import splat_reference
 from avatar3d.player import Player
 from avatar3d.recipes.export_avatar import Shown, carried, export_avatar, splats_of
-from avatar3d.records import Gaussians
+from avatar3d.records import Gaussians, Sound
 from avatar3d.render.reference import Reference
 from avatar3d.splat_files.ply import Ply
 from avatar3d.splat_files.spz import Spz
+from avatar3d.store import AvatarFolder
 
 
 @pytest.fixture(scope="module")
@@ -110,9 +112,16 @@ def test_pages_are_one_file_or_a_folder(folder: Path, tmp_path: Path) -> None:
     site, alone = (path.read_text() for path in (tmp_path / "site" / "index.html", tmp_path / "clip.html"))
     # the folder's page reads the avatar beside it; the file has all of it inside
     assert "<html" in site and "<html" in alone and len(site) < len(alone)
-    assert torch.equal(
-        open_avatar(tmp_path / "site").head.tensors()["means"], open_avatar(folder).head.tensors()["means"]
-    )
+
+
+def test_a_page_keeps_the_avatars_own_files_and_its_clips_their_sound(folder: Path, tmp_path: Path) -> None:
+    spoken = shutil.copytree(folder, tmp_path / "spoken.avatar")
+    AvatarFolder(spoken).add_clip("sample", open_avatar(folder).clip, Sound(np.ones(24_000, np.float32), 24_000))
+    export_avatar(spoken, tmp_path / "site", "web")
+    names = AvatarFolder(spoken).read_manifest()["files"]
+    assert any(name.endswith(".flac") for name in names)
+    for name in ("avatar.json", *names):
+        assert (tmp_path / "site" / name).read_bytes() == (spoken / name).read_bytes()
 
 
 def test_what_stands_there_is_kept_until_the_new_file_is_whole(folder: Path, tmp_path: Path) -> None:

@@ -18,6 +18,7 @@ from avatar3d.recipes import train
 from avatar3d.recipes._page import write_talking_page
 from avatar3d.recipes.bake import bake
 from avatar3d.recipes.create import CreateSettings, create_from
+from avatar3d.recipes.export_avatar import export_avatar
 from avatar3d.recipes.train import TrainSettings
 from avatar3d.store import Work, frames_writer, save_capture, save_track
 from avatar3d.store.capture import save_picture
@@ -73,6 +74,10 @@ def test_a_head_that_pages_cannot_play_has_a_film_alone_until_it_is_baked(
     avatar = open_avatar(Path(told["rigged"]["avatar"]))
     with pytest.raises(InputError, match="linear heads only, not RiggedHead"):
         write_talking_page(tmp_path / "page.html", avatar, avatar.clip, None)
+    for name in ("page.html", "web"):
+        with pytest.raises(InputError, match=r"linear heads only, not rigged.*avatar3d bake"):
+            export_avatar(Path(told["rigged"]["avatar"]), tmp_path / name, name.removeprefix("page."))
+    assert not list(tmp_path.iterdir())
     baked = bake(Path(told["rigged"]["avatar"]), tmp_path / "flat.avatar")
     assert baked["from"] == "rigged"
     assert baked["displacement_p99_mm"] < baked["moved_p99_mm"]

@@ -62,11 +62,12 @@ class Export(Verb):
     """Write an avatar in as few bytes as its pictures allow, which everything opens; what is lost is measured."""
     format: Annotated[str | None, arg(metavar="NAME")] = None
     """Of an avatar (default: what OUT ends in): ply, spz, glb (KHR_gaussian_splatting) or usd: its splats; csv: its
-    clip for Live Link Face; html or web: its clip as a page in 3D, in one file or a folder. Of a work folder (default:
-    nerfstudio), in which the head then stands still and the camera moves: nerfstudio: transforms.json, images and masks
-    (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and TalkingGaussian read, but for the outputs of their
-    networks; vhap: cameras, images and masks for VHAP and GaussianAvatars, without FLAME's parameters; colmap: a sparse
-    model, binary and text, also for 3DGS; live-link: the face's motion as CSV beside its sound; csv: that CSV alone."""
+    clip for Live Link Face; html or web: itself as a page in 3D that plays its clips, in one file or a folder. Of a
+    work folder (default: nerfstudio), in which the head then stands still and the camera moves: nerfstudio:
+    transforms.json, images and masks (also for instant-ngp); ad-nerf: what RAD-NeRF, ER-NeRF and TalkingGaussian read,
+    but for the outputs of their networks; vhap: cameras, images and masks for VHAP and GaussianAvatars, without FLAME's
+    parameters; colmap: a sparse model, binary and text, also for 3DGS; live-link: the face's motion as CSV beside its
+    sound; csv: that CSV alone."""
     frame: Annotated[int | None, arg(metavar="N")] = None
     """Of splats: this frame of the avatar's own clip, from 0 (default: the neutral head)."""
     pose: Annotated[str, arg(metavar="NAME=SCORE,...")] = ""

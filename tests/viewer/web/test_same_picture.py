@@ -15,8 +15,7 @@ from sights import Site, picture, slide
 
 from avatar3d.avatars import Avatar, open_avatar, save_avatar
 from avatar3d.compact import compacted
-from avatar3d.data_prep.exchange import live_link
-from avatar3d.face.arkit import SCORES
+from avatar3d.face.arkit import SCORES, gaze_of, lids_of
 from avatar3d.geometry import compose, quat_from_rotvec
 from avatar3d.player import Player
 from avatar3d.records import FPS, Motion
@@ -39,13 +38,8 @@ def apart_db(page: Any, wanted: np.ndarray) -> float:
 def at_rest(**scores: float) -> Motion:
     """A face in ARKit's scores on a head at rest."""
     expression = np.array([[scores.get(name, 0.0) for name in SCORES]], np.float32)
-    eye = {f"{side}Eye{turn}": np.zeros(1) for side in ("Right", "Left") for turn in ("Yaw", "Pitch", "Roll")}
-    looks = {name[0].upper() + name[1:]: np.array([scores.get(name, 0.0)]) for name in SCORES if "Look" in name}
-    blink = [[scores.get("eyeBlinkRight", 0.0), scores.get("eyeBlinkLeft", 0.0)]]
-    gaze = live_link._gaze(eye | looks)
-    return Motion(
-        expression, np.array(blink, np.float32), gaze.astype(np.float32), people.FACING.numpy()[None], FPS, "arkit"
-    )
+    gaze = gaze_of(expression).astype(np.float32)
+    return Motion(expression, lids_of(expression), gaze, people.FACING.numpy()[None], FPS, "arkit")
 
 
 @pytest.fixture(scope="module")
