@@ -3,7 +3,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch.nn import functional
 
 from avatar3d.contracts import Listen
 from avatar3d.motion._lip_space import LipSpace
+from avatar3d.motion._net_fit import NetFit
 from avatar3d.motion._schools import voted
 from avatar3d.motion._tcn_net import TcnNet
 from avatar3d.motion._voices import Rendition, renditions
@@ -34,12 +35,14 @@ _TILT_KNOTS = 5
 _MASKS, _MASK_WIDTH = 2, 14  # stretches of features set to their mean (SpecAugment, Park et al., 2019)
 
 
-class TcnFit:
+class TcnFit(NetFit):
     """A `Fittable`: one network on the training frames of one capture.
 
     The capture's held-out frames are never read. Frames of confidence 0 count nothing, and no difference is taken
     across a cut.
     """
+
+    net: TcnNet
 
     def __init__(
         self, net: TcnNet, listen: Listen, sound: Sound, track: Track, cuts: tuple[int, ...], seed: int
@@ -87,18 +90,6 @@ class TcnFit:
             "velocity": _mean(jerk.square().sum(-1), joint),
             "aperture": _mean(huber, weight),
         }
-
-    def after_step(self, stage: Stage, progress: float, step: int, optimiser: torch.optim.Optimizer) -> None:
-        pass
-
-    def snapshot(self) -> dict[str, Tensor]:
-        return dict(self.net.state_dict())
-
-    def restore(self, tensors: Mapping[str, Tensor]) -> None:
-        self.net.load_state_dict(dict(tensors))
-
-    def pictures(self) -> dict[str, Tensor]:
-        return {}
 
     def evaluate(self) -> dict[str, float]:
         """How well and how widely members open the mouth on the parts that they have not heard."""
