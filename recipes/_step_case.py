@@ -27,6 +27,7 @@ EXPRESSION = 16
 CODES = EXPRESSION + EXTRA_CODES
 _FACING = (0.0, 1.0, 0.0, 0.0)  # head space's y up and z out, in OpenCV's axes
 _FPS = 25.0
+_VERTICES, _BALL_U = 468, 0.5
 
 
 def step_case(size: int, count: int, draw: Native, perceptual: Perceptual | None, seed: int = 0) -> LinearFit:
@@ -100,15 +101,18 @@ def _film(head: LinearHead, motion: Motion, draw: Native) -> np.ndarray:
 
 
 def _track(camera: Camera, motion: Motion, size: int) -> Track:
-    # where lips and eyes lie only decides how much a pixel counts
+    # where lips and eyes lie only decides how much a pixel counts; the face itself, a ball, what of a head is solid
     angle = np.arange(478) * math.pi * (3 - math.sqrt(5))
+    height = np.linspace(-1, 1, _VERTICES)[:, None]
+    around = np.stack([np.cos(angle), np.sin(angle)], 1)[:_VERTICES]
+    ball = np.concatenate([np.sqrt(1 - height**2) * around, height], 1)
     ring = 0.5 + 0.1 * np.stack([np.cos(angle), np.sin(angle)], 1)
     points = np.concatenate([size * ring, np.zeros((478, 1))], 1).astype(np.float32)
     landmarks = Landmarks(np.repeat(points[None], FRAMES, 0), np.zeros((FRAMES, 52), np.float32), np.ones(FRAMES, bool))
     return Track(
         camera=camera,
-        neutral=np.zeros((468, 3), np.float32),
-        basis=np.zeros((468, 3, EXPRESSION), np.float32),
+        neutral=(_BALL_U * ball).astype(np.float32),
+        basis=np.zeros((_VERTICES, 3, EXPRESSION), np.float32),
         motion=motion,
         landmarks=landmarks,
         confidence=np.ones(FRAMES, np.float32),
