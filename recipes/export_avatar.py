@@ -28,6 +28,7 @@ from avatar3d.viewer.page import write_single_page, write_web_folder
 
 ROOM = "avatar3d.splat_files"
 _OTHERS = {"csv": ".csv", "html": ".html", "web": ""}  # the suffix of what is written
+_OF_BOTH = "csv"  # also made of a work folder
 _MOST_BLUR_PX2 = 10.0
 
 
@@ -92,17 +93,37 @@ def only_of_splats(shown: Shown, what: str) -> None:
         )
 
 
+def named_of_work(out: Path, work: Path) -> str | None:
+    """The format of a work folder that a file's suffix belongs to; None for a folder's name.
+
+    Raises:
+        InputError: the suffix is that of a file which is made of an avatar alone.
+    """
+    name = _by_ending().get(out.suffix.lower())
+    if name not in (None, _OF_BOTH):
+        raise InputError(
+            f"{out}: this ending is of an avatar's formats, and {work} is a work folder",
+            f"name the avatar in it, {work}/NAME.avatar, or choose a folder's name for the capture",
+        )
+    return name
+
+
 def named_by(out: Path) -> str:
     """The format that a file's suffix belongs to.
 
     Raises:
         InputError: no format's.
     """
-    others = {suffix: name for name, suffix in _OTHERS.items() if suffix}
-    known = {suffix: name for name in names(ROOM) for suffix in choose(ROOM, name).suffixes} | others
+    known = _by_ending()
     if out.suffix.lower() not in known:
         raise InputError(f"{out}: no format by this ending", f"end it in {', '.join(known)}, or say --format")
     return known[out.suffix.lower()]
+
+
+def _by_ending() -> dict[str, str]:
+    """The names of formats by the suffixes of their files."""
+    others = {suffix: name for name, suffix in _OTHERS.items() if suffix}
+    return {suffix: name for name in names(ROOM) for suffix in choose(ROOM, name).suffixes} | others
 
 
 def splats_of(avatar: Avatar, shown: Shown) -> Gaussians:

@@ -30,7 +30,7 @@ from avatar3d.store.files import (
 from avatar3d.store.packed import read_packed, write_packed
 from avatar3d.store.track import load_motion, motion_arrays, motion_from, save_motion
 
-AVATAR_VERSION = 1
+AVATAR_VERSION = 2
 AVATAR_SUFFIX = ".avatar"
 VOICE, LIVE_VOICE = "audio2motion", "audio2motion_live"
 _NETWORK = "audio2motion.onnx"

@@ -18,7 +18,7 @@ from avatar3d.data_prep.exchange import live_link
 from avatar3d.motion._head_motion import usual_pose
 from avatar3d.ops import splat_reference
 from avatar3d.player import Player
-from avatar3d.recipes.export_avatar import Shown, carried, export_avatar, splats_of
+from avatar3d.recipes.export_avatar import Shown, carried, export_avatar, named_of_work, splats_of
 from avatar3d.records import Gaussians, Sound
 from avatar3d.render.reference import Reference
 from avatar3d.splat_files.ply import Ply
@@ -122,6 +122,14 @@ def test_a_page_keeps_the_avatars_own_files_and_its_clips_their_sound(folder: Pa
     assert any(name.endswith(".flac") for name in names)
     for name in ("avatar.json", *names):
         assert (tmp_path / "site" / name).read_bytes() == (spoken / name).read_bytes()
+
+
+def test_a_work_folder_is_not_written_as_an_avatars_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert cli.main(["export", str(tmp_path), "-o", str(tmp_path / "head.spz")]) == 2
+    assert "name the avatar in it" in capsys.readouterr().err and not list(tmp_path.iterdir())
+    assert (
+        named_of_work(tmp_path / "clip.csv", tmp_path) == "csv" and named_of_work(tmp_path / "data", tmp_path) is None
+    )
 
 
 def test_what_stands_there_is_kept_until_the_new_file_is_whole(folder: Path, tmp_path: Path) -> None:

@@ -6,7 +6,7 @@ import { readSplats } from "./ply.js";
 import { Refusal } from "./refusal.js";
 import { readPacked, readTensors } from "./tensors.js";
 
-const VERSION = 1;
+const VERSION = 2;
 const PACKED = "head.safetensors.gz"; // of a compact avatar
 const CLIP = /^clips\/(.+)\.safetensors$/;
 const SOUNDS = ["flac", "wav"];

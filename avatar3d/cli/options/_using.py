@@ -93,7 +93,8 @@ class Export(Verb):
             out.say(export_avatar.summary(figures))
             return figures
         export_avatar.only_of_splats(shown, "a work folder")
-        figures = export.export(Work(self.work), self.out, self.format or export.DEFAULT, out.watch)
+        name = self.format or export_avatar.named_of_work(self.out, self.work) or export.DEFAULT
+        figures = export.export(Work(self.work), self.out, name, out.watch)
         out.say(f"{figures['folder']}: {figures['frames']} frames, {figures['left_out']} left out")
         return figures
 
