@@ -21,7 +21,8 @@ _HOLD_FRAMES = 2  # the gate opens this long before speech and closes this long 
 _FADE_FRAMES = 3
 # in a shorter pause than this the mouth does what the voice has learned of the person, who may or may not shut it
 _PAUSE_FRAMES = 20
-_SHUTTING_PAUSE_FRAMES, _TALKING_PAUSE_FRAMES = 12, 30  # of who was seen to shut the mouth in pauses, and who not to
+_TALKING_PAUSE_FRAMES = 30  # of who was seen not to shut the mouth in pauses ...
+_LOOKED_AT_FRAMES = 12  # ... longer than these
 _NOISE_PAUSE_FRAMES = 45  # words drowned in noise look like a pause
 _NOISY_DB = 30.0  # between the loudest and the quietest moments
 _RUMBLE_HZ = 80.0
@@ -85,12 +86,12 @@ def usual_pause(sound: Sound, opening: np.ndarray) -> int:
     least = [
         opening[before + 1 + _HOLD_FRAMES : after].min()
         for before, after in pairwise(said)
-        if after - before > _SHUTTING_PAUSE_FRAMES
+        if after - before > _LOOKED_AT_FRAMES
     ]
     if len(least) < _FEWEST_PAUSES:
         return _PAUSE_FRAMES
     shuts = np.median(least) <= low + _SHUT_SHARE * (high - low)
-    return _SHUTTING_PAUSE_FRAMES if shuts else _TALKING_PAUSE_FRAMES
+    return _PAUSE_FRAMES if shuts else _TALKING_PAUSE_FRAMES
 
 
 def _speaking(sound: Sound) -> tuple[np.ndarray, bool]:
