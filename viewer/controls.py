@@ -7,12 +7,10 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 
 import numpy as np
-import torch
 
 from avatar3d.contracts import Bodied, Head
 from avatar3d.face.arkit import SCORES, gaze_of, lids_of
-from avatar3d.geometry import compose, quat_from_rotvec, quat_multiply
-from avatar3d.motion._head_motion import about_neck
+from avatar3d.motion._head_motion import turned_on_necks
 from avatar3d.records import Motion
 
 __all__ = ["NAMES", "Controls", "moment", "steered"]
@@ -59,7 +57,7 @@ def steered(row: Motion, controls: Controls, arkit_map: np.ndarray | None) -> Mo
         expression=_moved(row, scores, arkit_map),
         blink=np.maximum(row.blink, lids).clip(0, 1),
         gaze=(row.gaze + gaze_of(scores) + np.array([[across, down] * 2])).astype(np.float32),
-        head=_turned(row.head, controls),
+        head=turned_on_necks(row.head, np.array([[controls.yaw_deg, controls.pitch_deg, controls.roll_deg]])),
     )
 
 
@@ -71,11 +69,3 @@ def _moved(row: Motion, scores: np.ndarray, arkit_map: np.ndarray | None) -> np.
         driven = min(arkit_map.shape[1], expression.shape[1])
         expression[:, :driven] += scores @ arkit_map[: len(SCORES), :driven]
     return expression
-
-
-def _turned(head: np.ndarray, controls: Controls) -> np.ndarray:
-    """Yaw, then pitch, then roll about the head's own axes, on its neck."""
-    degrees = (0.0, controls.yaw_deg, 0.0), (controls.pitch_deg, 0.0, 0.0), (0.0, 0.0, controls.roll_deg)
-    yaw, pitch, roll = (quat_from_rotvec(torch.tensor([angles]).deg2rad()) for angles in degrees)
-    turn = about_neck(quat_multiply(quat_multiply(yaw, pitch), roll))
-    return compose(torch.from_numpy(np.asarray(head, np.float32)), turn).numpy()

@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 import torch
+from scipy.spatial.transform import Rotation
 from torch import Tensor
 
 from avatar3d.geometry import compose, invert, rotate
@@ -62,6 +63,13 @@ def about_neck(quats: Tensor) -> Tensor:
     """Poses [T,7] of turns [T,4] in a head's own axes that leave the top of its neck where it is."""
     neck = quats.new_tensor(_NECK_U)
     return torch.cat([quats, neck - rotate(quats, neck.expand(len(quats), 1, 3))[:, 0]], 1)
+
+
+def turned_on_necks(heads: np.ndarray, angles_deg: np.ndarray) -> np.ndarray:
+    """Heads [T,7] float32 that turn, nod and tilt by angles [T,3] about their own axes, in this order, on necks."""
+    quats = Rotation.from_euler("YXZ", angles_deg, degrees=True).as_quat()[:, [3, 0, 1, 2]]
+    turns = about_neck(torch.from_numpy(quats))
+    return compose(torch.from_numpy(heads).double(), turns).float().numpy()
 
 
 def from_usual(motion: Motion, clip: Motion) -> Motion:

@@ -13,12 +13,9 @@ from dataclasses import dataclass, replace
 from typing import NamedTuple
 
 import numpy as np
-import torch
-from scipy.spatial.transform import Rotation
 
 from avatar3d.face.arkit import EYEBALL, LIDS, SCORES
-from avatar3d.geometry import compose
-from avatar3d.motion._head_motion import about_neck
+from avatar3d.motion._head_motion import turned_on_necks
 from avatar3d.motion._mouth import Mouth
 from avatar3d.records import Motion
 
@@ -84,7 +81,9 @@ def keyed(motion: Motion, keys: Sequence[Key], arkit_map: np.ndarray, mouth: Mou
         expression=expression,
         blink=_closed(motion.blink, scores, said.get("blink", none)),
         gaze=_glanced(motion.gaze, *(said.get(name, none) for name in ("gazeYaw", "gazePitch"))),
-        head=_turned(motion.head, *(said.get(name, none) for name in ("headYaw", "headPitch", "headRoll"))),
+        head=turned_on_necks(
+            motion.head, np.stack([said.get(name, none) for name in ("headYaw", "headPitch", "headRoll")], 1)
+        ),
     )
 
 
@@ -110,10 +109,3 @@ def _closed(blink: np.ndarray, scores: np.ndarray, both: np.ndarray) -> np.ndarr
 def _glanced(gaze: np.ndarray, yaw_deg: np.ndarray, pitch_deg: np.ndarray) -> np.ndarray:
     across, down = (EYEBALL * np.sin(np.radians(angle)) for angle in (yaw_deg, pitch_deg))
     return (gaze + np.stack([across, down, across, down], 1)).astype(np.float32)
-
-
-def _turned(head: np.ndarray, yaw_deg: np.ndarray, pitch_deg: np.ndarray, roll_deg: np.ndarray) -> np.ndarray:
-    angles = np.stack([yaw_deg, pitch_deg, roll_deg], 1)
-    quats = Rotation.from_euler("YXZ", angles, degrees=True).as_quat()[:, [3, 0, 1, 2]]
-    turn = about_neck(torch.from_numpy(quats))
-    return compose(torch.from_numpy(head).double(), turn).float().numpy()

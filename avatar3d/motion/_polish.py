@@ -20,7 +20,7 @@ _HOPS_AT_ONCE = 6_000
 _HOLD_FRAMES = 2  # the gate opens this long before speech and closes this long after it
 _FADE_FRAMES = 3
 # in a shorter pause than this the mouth does what the voice has learned of the person, who may or may not shut it
-_PAUSE_FRAMES = 20
+_PAUSE_FRAMES = 25
 _TALKING_PAUSE_FRAMES = 30  # of who was seen not to shut the mouth in pauses ...
 _LOOKED_AT_FRAMES = 12  # ... longer than these
 _NOISE_PAUSE_FRAMES = 45  # words drowned in noise look like a pause

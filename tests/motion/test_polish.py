@@ -86,7 +86,7 @@ def test_in_noise_a_pause_is_believed_later() -> None:
     assert speech_gate(spoken(1.0, 2.5, 1.0, noise=0.02)).min() == 0.0
 
 
-@pytest.mark.parametrize(("resting", "pause_frames"), [(0.0, 20), (0.5, 30)])
+@pytest.mark.parametrize(("resting", "pause_frames"), [(0.0, 25), (0.5, 30)])
 def test_whether_a_person_shuts_the_mouth_in_pauses_is_seen(resting: float, pause_frames: int) -> None:
     sound = spoken(1.0, 0.7, 1.0, 0.7, 1.0, 0.7, 1.0)
     gate = speech_gate(sound, pause_frames=5)
@@ -97,7 +97,7 @@ def test_whether_a_person_shuts_the_mouth_in_pauses_is_seen(resting: float, paus
 
 def test_too_few_pauses_tell_nothing() -> None:
     sound = spoken(1.0, 0.7, 1.0)
-    assert usual_pause(sound, np.linspace(0, 1, round(sound.seconds * 25))) == 20
+    assert usual_pause(sound, np.linspace(0, 1, round(sound.seconds * 25))) == 25
 
 
 @pytest.mark.parametrize("level_db", [-60.0, -40.0])
