@@ -28,7 +28,7 @@ __all__ = ["Primed"]
 _CONTEXTS = (1, 2)  # rows: what is heard about them, the prior has seen
 _CHANNELS = 16
 _PARTS = ("own", "primed")
-_GAIN_RANGE = (1.0, 1.7)  # as of `tcn`
+_GAIN_RANGE = (1.0, 1.7)  # more would turn what is only noise into a mouth that flaps
 
 
 class PrimedEar:

@@ -23,7 +23,7 @@ from avatar3d.records import Motion, Sound, Track
 
 __all__ = ["Vae"]
 
-_GAIN_RANGE = (1.0, 1.7)  # as of `tcn`
+_GAIN_RANGE = (1.0, 1.7)  # more would turn what is only noise into a mouth that flaps
 
 
 class Vae:
