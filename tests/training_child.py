@@ -31,7 +31,7 @@ def task_of(made_up: MadeUp) -> LinearFit:
     """The same beginning every time."""
     head = LinearHead.from_track(made_up.capture, made_up.track, made_up.triangles, SETTINGS)
     tools = Tools(Native(), gradient_loss)
-    return LinearFit(head, made_up.capture, made_up.track, tools, FitSettings(patch_px=32)).painted()
+    return LinearFit(head, made_up.capture, made_up.track, tools, FitSettings(patch_share=0.25)).painted()
 
 
 def trained(task: LinearFit, steps: int, checkpoint: Path | None) -> list[StepReport]:

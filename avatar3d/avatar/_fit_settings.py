@@ -20,7 +20,7 @@ class FitSettings:
     renew_until: float = 0.6
     most: int = 60_000  # Gaussians, where their number changes,
     pixels_each: int = 4  # and no more than one for so many pixels of the picture
-    patch_px: int = 96  # of the terms of perception and sharpness
+    patch_share: float = 0.5  # of the height, the side of what the terms of perception and sharpness see at a time
     patch_every: int = 2  # steps
     refine_from: float = 0.05  # corrections of the poses begin
     hidden_from: float = 0.04  # what hardly any frame shows looks like its neighbours

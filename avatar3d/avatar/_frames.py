@@ -14,6 +14,7 @@ from torch import Tensor
 
 from avatar3d.face.groups import INNER_LIPS, LEFT_LID_RATIO, OUTER_LIPS, OVAL, RIGHT_LID_RATIO
 from avatar3d.ops.picture import mask_loss
+from avatar3d.perceptual import SMALLEST_PX
 from avatar3d.records import Capture, Track
 from avatar3d.store import let_go
 from avatar3d.store.mapped import EVERY
@@ -111,9 +112,9 @@ class Frames:
         x1, y1 = np.clip(high, [x0 + 1, y0 + 1], [self.width, self.height]).astype(int)
         return int(x0), int(y0), int(x1), int(y1)
 
-    def patch(self, frame: int, level: int, size: int) -> tuple[slice, slice]:
-        """Rows and columns of a random square about the head, hair included."""
-        size = min(size, self.height >> level, self.width >> level)
+    def patch(self, frame: int, level: int, share: float) -> tuple[slice, slice]:
+        """Rows and columns of a random square about the head, hair included; its side is a share of the height."""
+        size = min(max(round(share * (self.height >> level)), SMALLEST_PX), self.height >> level, self.width >> level)
         low, high = (edge / 2**level for edge in (self.points[frame].min(0), self.points[frame].max(0)))
         margin = (high - low) * [0.25, 0.5]
         at = low - margin - size / 3 + torch.rand(2).numpy() * (high - low + 2 * margin - size / 3)

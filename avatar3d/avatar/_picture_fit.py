@@ -385,7 +385,7 @@ class PictureFit(ABC, Generic[H]):
         nothing = target.new_zeros(())
         if step % self.settings.patch_every:
             return {"perceptual": nothing, "sharpness": nothing}
-        rows, columns = self.frames.patch(frame, level, self.settings.patch_px)
+        rows, columns = self.frames.patch(frame, level, self.settings.patch_share)
         patch = Image(image.rgb[rows, columns], image.alpha[rows, columns], image.depth)
         drawn, real = _over(patch, self._background(level)[:, rows, columns]), target[:, rows, columns]
         looks = nothing if self.tools.perceptual is None else self.tools.perceptual(drawn, real)

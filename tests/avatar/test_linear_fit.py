@@ -22,7 +22,7 @@ from avatar3d.records import Camera, Gaussians, Image, Motion
 from avatar3d.render.native import Native
 
 STAGES = [Stage("shape", 0.5, {"picture": 1.0}), Stage("detail", 1.0, {"picture": 1.0, "perceptual": 0.1})]
-SMALL = FitSettings(patch_px=32)
+SMALL = FitSettings(patch_share=0.25)
 
 
 def _task(made_up: MadeUp, settings: FitSettings = SMALL) -> LinearFit:

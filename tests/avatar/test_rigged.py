@@ -20,7 +20,7 @@ from avatar3d.fit import Budget, Stage, fit
 from avatar3d.geometry import apply_pose
 from avatar3d.render.native import Native
 
-SETTINGS = RiggedSettings(COUNTS, expression=2, fit=FitSettings(patch_px=32))
+SETTINGS = RiggedSettings(COUNTS, expression=2, fit=FitSettings(patch_share=0.25))
 STAGES = [Stage("shape", 1.0, {"picture": 1.0, "strayed": 0.01, "swollen": 1.0})]
 
 
@@ -121,7 +121,7 @@ def test_what_strays_or_swells_is_pulled_back(made_up: MadeUp) -> None:
 def test_relocated_gaussians_take_over_the_triangle_but_leave_none_bare(
     made_up: MadeUp, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    settings = replace(SETTINGS, fit=FitSettings(patch_px=32, relocate_from=0.5, relocate_every=9.0))
+    settings = replace(SETTINGS, fit=FitSettings(patch_share=0.25, relocate_from=0.5, relocate_every=9.0))
     task = RiggedHead.learner(made_up.capture, made_up.track, made_up.triangles, Tools(Native()), settings)
     parts = task.head.parts
     triangle = parts["triangle"].clone()
