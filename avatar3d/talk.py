@@ -73,9 +73,20 @@ def talk(
     return show(head, draw, perform(speak, sound, clip, head_motion, seed), view)
 
 
-def perform(speak: Speak, sound: Sound, clip: Motion, head_motion: HeadMotion = USUAL_HEAD, seed: int = 0) -> Motion:
-    """The whole motion of a sound: face from the voice, head, body and gaze from the person's own clip."""
-    return laid_over(speak(sound, seed), clip, head_motion, seed, loudness(sound))
+def perform(
+    speak: Speak,
+    sound: Sound,
+    clip: Motion,
+    head_motion: HeadMotion = USUAL_HEAD,
+    seed: int = 0,
+    restless: float = 0.0,
+) -> Motion:
+    """The whole motion of a sound: face from the voice, head, body and gaze from the person's own clip.
+
+    Args:
+        restless: -1..1, how much more than usual a head moves that moves by the "graph".
+    """
+    return laid_over(speak(sound, seed), clip, head_motion, seed, np.clip(loudness(sound) + restless, 0, 1))
 
 
 def laid_over(

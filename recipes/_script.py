@@ -6,6 +6,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass, field, replace
 from pathlib import Path
+from typing import Literal
 
 import numpy as np
 
@@ -16,14 +17,18 @@ from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
 from avatar3d.face.arkit import as_scores, expression_of
 from avatar3d.media.spoken import Reading, spoken
+from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._head_motion import from_usual
 from avatar3d.motion._idle import breathing, fidgets, idle
 from avatar3d.motion._keys import Key, keyed
 from avatar3d.motion._mouth import Mouth
-from avatar3d.motion._polish import speech_gate
+from avatar3d.motion._polish import BlinkHabit, speech_gate
+from avatar3d.motion._style import Style
+from avatar3d.motion.viseme import Viseme
 from avatar3d.recipes._keys import read_keys
 from avatar3d.recipes._played import TalkSettings
 from avatar3d.recipes._reenacted import followed, on_this_face
+from avatar3d.recipes.voice import listening
 from avatar3d.records import FPS, Motion, Sound, Watch, frame_count
 from avatar3d.talk import driven, laid_over, perform
 from avatar3d.threads import torch_threads
@@ -47,6 +52,8 @@ class Script:
     motion_out: Path | None = None  # a CSV to write the motion to
     mouth_gain: float = 1.0  # how far the mouth goes from the face with its lips shut
     expression_gain: float = 1.0  # and how far the rest of the face does
+    voice: Literal["own", "viseme"] = "own"  # the avatar's, or the one by rule
+    style: Path | None = None  # a video of somebody, in whose manner it is said
 
     def checked(self) -> Plan:
         """The script with its keyframes read.
@@ -86,8 +93,15 @@ class Script:
             self.reading.check()
             if not self.text.strip():
                 raise InputError("--text is empty", "write what is to be said")
+        self._check_voice()
         if self.idle_s is not None and not 1 / FPS <= self.idle_s <= _LONGEST_IDLE_S:
             raise InputError(f"--idle {self.idle_s:g} s", f"give {1 / FPS:g} to {_LONGEST_IDLE_S:g} s")
+
+    def _check_voice(self) -> None:
+        """A voice and a style are of what is said."""
+        for option, given in (("--voice", self.voice != "own"), ("--style", self.style is not None)):
+            if given and self.source not in ("speech", "text"):
+                raise InputError(f"{option} beside --{self.source}: no voice says that", f"leave {option} out")
 
 
 @dataclass(frozen=True)
@@ -110,7 +124,9 @@ def acted(avatar: Avatar, plan: Plan, settings: TalkSettings, watch: Watch, name
         motion, sound = waiting(avatar, script.idle_s, settings), None
     else:
         sound = _said(script)
-        motion = at_ease(avatar, spoken_by(avatar, sound, settings, name), sound, settings)
+        speak = ruled_voice(avatar) if script.voice == "viseme" else _voice_of(avatar, name)
+        style = None if script.style is None else style_of(avatar, script.style, watch)
+        motion = at_ease(avatar, _spoken(avatar, speak, sound, settings, style), sound, settings)
     if sound is not None and frame_count(sound) != len(motion):
         sound = _as_long(sound, len(motion))
     return _by_hand(avatar, plan, motion), sound
@@ -148,9 +164,28 @@ def _said(script: Script) -> Sound:
 
 def spoken_by(avatar: Avatar, sound: Sound, settings: TalkSettings, name: str) -> Motion:
     """The motion of an avatar that says `sound`."""
-    voice = _voice_of(avatar, name)
+    return _spoken(avatar, _voice_of(avatar, name), sound, settings)
+
+
+def ruled_voice(avatar: Avatar) -> Speak:
+    """The voice that speaks any face by rule, from how this one looks with its lips shut and as often as it blinks."""
+    arkit_map, mouth = _known_map(avatar, "--voice"), Mouth.of(avatar.head, avatar.clip)
+    shut = at_rest(mouth.shut[None], np.zeros((1, 2), np.float32))
+    return Viseme(listening(Viseme.usual_audio), as_scores(shut, arkit_map)[0], BlinkHabit.of(avatar.clip.blink))
+
+
+def style_of(avatar: Avatar, video: Path, watch: Watch) -> Style:
+    """How somebody in a video speaks, as this face would."""
+    arkit_map, mouth = _known_map(avatar, "--style"), Mouth.of(avatar.head, avatar.clip)
+    return Style.of(on_this_face(followed(video, watch), arkit_map, mouth, avatar.clip), avatar.clip, mouth)
+
+
+def _spoken(avatar: Avatar, voice: Speak, sound: Sound, settings: TalkSettings, style: Style | None = None) -> Motion:
+    restless = 0.0 if style is None else style.restless
     with torch_threads(1):
-        return _personal(avatar, perform(voice, sound, avatar.clip, settings.head, settings.seed))
+        said = perform(voice, sound, avatar.clip, settings.head, settings.seed, restless)
+    motion = _personal(avatar, said)
+    return motion if style is None else style.on(motion, avatar.clip, Mouth.of(avatar.head, avatar.clip))
 
 
 def recorded(avatar: Avatar, path: Path, settings: TalkSettings) -> Motion:
@@ -203,7 +238,7 @@ def _voice_of(avatar: Avatar, name: str) -> Speak:
     if avatar.voice is None:
         raise InputError(
             f"{name}: has no voice, since the video that it was made from has no sound",
-            "create it from a video in which the person speaks",
+            "create it from a video in which the person speaks, or give --voice viseme",
         )
     return avatar.voice
 

@@ -3,25 +3,11 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import numpy as np
 import pytest
-from made_up import make
 
 from avatar3d.motion._mouth import Mouth
 from avatar3d.records import Motion
-
-
-@pytest.fixture(scope="module")
-def clip(face_task: Path) -> Motion:
-    return make(face_task).track.motion
-
-
-@pytest.fixture(scope="module")
-def mouth(face_task: Path) -> Mouth:
-    made_up = make(face_task)
-    return Mouth.of(made_up.truth, made_up.track.motion)
 
 
 def test_what_opens_the_mouth_is_found_by_moving_the_head(mouth: Mouth) -> None:

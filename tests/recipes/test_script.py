@@ -12,18 +12,21 @@ from typing import Any
 import av
 import numpy as np
 import pytest
+import torch
 from made_up import film, make
 
 from avatar3d import cli
 from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.data_prep.exchange import live_link
 from avatar3d.errors import InputError
+from avatar3d.face.arkit import SCORES
 from avatar3d.media.spoken import Reading
+from avatar3d.motion._mouth import Mouth
 from avatar3d.recipes import _script
 from avatar3d.recipes._keys import read_keys
 from avatar3d.recipes._played import TalkSettings
 from avatar3d.recipes._script import Plan, Script, acted, at_ease, record, recorded, spoken_by
-from avatar3d.records import Motion, Sound, frame_count, unwatched
+from avatar3d.records import Motion, Sound, TimedPhone, frame_count, unwatched
 from avatar3d.store import save_sound
 
 Answer = Callable[..., tuple[int, str]]
@@ -243,3 +246,48 @@ def test_a_head_that_knows_no_names_is_told_of(avatar: Avatar, tmp_path: Path) -
     still: Motion = avatar.clip[slice(0, 3)]
     with pytest.raises(InputError, match="--motion-out: this kind of head"):
         record(Avatar(Nameless(), None, avatar.clip), still, tmp_path / "m.csv")  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize("option", [("--voice", "viseme"), ("--style", "other.mp4")])
+def test_a_recording_has_neither_voice_nor_style(answer: Answer, option: tuple[str, str], tmp_path: Path) -> None:
+    code, err = answer("--motion", tmp_path / "did.csv", *option)
+    assert code == 2
+    assert f"{option[0]} beside --motion" in err
+
+
+def test_an_avatar_without_a_voice_is_told_of_the_one_by_rule(answer: Answer, tmp_path: Path) -> None:
+    save_sound(tmp_path / "hum.wav", Sound(np.full(16_000, 0.1, np.float32), 16_000))
+    code, err = answer(tmp_path / "hum.wav")
+    assert code == 2
+    assert "--voice viseme" in err
+
+
+def test_any_face_speaks_by_rule(face_task: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(_script, "listening", lambda _: Spells())
+    made_up = make(face_task)
+    jaw = torch.zeros_like(made_up.truth.parts["arkit_map"])
+    jaw[SCORES.index("jawOpen")] = torch.tensor([3.0, 0.0])
+    jaw[-1, 0] = -1.4  # with its lips shut
+    made_up.truth.parts["arkit_map"] = jaw
+    avatar = Avatar(made_up.truth, None, made_up.track.motion)
+    voice = _script.ruled_voice(avatar)
+    time_s = np.arange(48_000) / 16_000
+    hum = sum(np.sin(2 * np.pi * 150 * k * time_s) / k for k in range(1, 8)) * ((time_s > 1) & (time_s < 2))
+    sound = Sound((0.2 * hum).astype(np.float32), 16_000)
+    said = _script._personal(avatar, voice(sound))
+    assert len(said) == 75
+    mouth = Mouth.of(avatar.head, avatar.clip)
+    opened = said.expression @ mouth.opening
+    assert opened[30:45].mean() > opened[:5].mean() + 0.2 * np.ptp(avatar.clip.expression @ mouth.opening)
+
+
+class Spells:
+    """Hears silence, a second of an open vowel, and silence again."""
+
+    width, look_ahead_s = 1, 0.0
+
+    def __call__(self, sound: Sound) -> np.ndarray:
+        return np.zeros((frame_count(sound), 1), np.float32)
+
+    def phones(self, sound: Sound) -> list[TimedPhone]:
+        return [TimedPhone("SIL", 0, 1), TimedPhone("AA", 1, 2), TimedPhone("SIL", 2, sound.seconds)]

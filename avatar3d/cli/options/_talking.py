@@ -42,6 +42,12 @@ class Talk(Verb):
     """Which voice of espeak-ng reads --text: a language's code (en, en-us, de, fr-fr, ru, ...)."""
     speed: Annotated[int, arg(metavar="WORDS/MIN")] = 150
     """How fast --text is read, 80 to 450 words a minute."""
+    voice: Literal["own", "viseme"] = "own"
+    """own: the avatar's, as it was made; viseme: by rule from English phones, which any avatar can, also one without a
+    voice (it takes pip install 'avatar3d[phones]')."""
+    style: OptionalFile = None
+    """A video of somebody, at least 5 s, in whose manner it is said: how widely the mouth opens, how lively the rest of
+    the face is and how it is held, how much the head moves; within what the person of the avatar was seen to do."""
     video: OptionalFile = None
     """A video of another person, at least 5 s: the avatar does what they do, and they are heard."""
     idle: Annotated[float | None, arg(metavar="SECONDS")] = None
@@ -83,6 +89,8 @@ class Talk(Verb):
             self.motion_out,
             self.mouth_gain,
             self.expression_gain,
+            self.voice,
+            self.style,
         )
         figures = talk.talk_video(self.avatar, script, self.out, settings, out.watch)
         out.say(
