@@ -91,8 +91,11 @@ export const drawFragment = `#version 300 es
 precision highp float;
 in vec2 offset; flat in vec4 paint; out vec4 colour;
 void main() {
-  float alpha = min(.999, paint.a * exp(-.5 * dot(offset, offset)));
-  if (alpha < 1. / 255.) discard;
+  // exp(-q / 2) to 6e-4 as the 16th power of its series: with exp and a discard software GL takes a quarter longer
+  float q = dot(offset, offset), root = 1. - q * (.03125 - q * .000473633);
+  root *= root; root *= root; root *= root;
+  float alpha = min(.999, paint.a * root * root);
+  alpha = alpha < 1. / 255. ? 0. : alpha;
   colour = vec4(paint.rgb * alpha, alpha);
 }`;
 
