@@ -178,6 +178,22 @@ def test_an_avatar_may_hold_a_voice_for_speech_that_is_still_coming(tmp_path: Pa
     assert set(folder.read_manifest()["files"]) >= {"audio2motion.onnx", "audio2motion_live.safetensors"}
 
 
+def test_a_compact_voice_is_bytes_that_come_back_near(tmp_path: Path) -> None:
+    folder = store.AvatarFolder(tmp_path / "small.avatar")
+    rows = torch.logspace(-3, 3, 40)[:, None, None]  # each with a range of its own
+    voice = {"net.0.weight": rows * torch.randn(40, 16, 3), "net.0.bias": torch.randn(40), "gain": torch.tensor(1.5)}
+    folder.write({}, head_tensors(), voice, motion(), steps={}, live_voice=voice, network=b"a network")
+    for name in ("audio2motion", store.LIVE_VOICE):
+        back = folder.read_voice(name)
+        assert back.keys() == voice.keys()
+        apart = (back["net.0.weight"] - voice["net.0.weight"]).abs().amax((1, 2))
+        assert (apart <= voice["net.0.weight"].abs().amax((1, 2)) / 127 * 0.71).all()
+        assert torch.equal(back["net.0.bias"], voice["net.0.bias"])
+        assert back["gain"] == 1.5 and back["gain"].shape == ()
+    assert (folder.path / "audio2motion.safetensors.gz").stat().st_size < 1.2 * 40 * 16 * 3
+    assert not (folder.path / "audio2motion.onnx").exists()
+
+
 def test_a_damaged_avatar_names_the_file(tmp_path: Path) -> None:
     folder = store.AvatarFolder(tmp_path / "me.avatar")
     folder.write({}, head_tensors(), None, motion())

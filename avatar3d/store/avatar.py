@@ -36,6 +36,7 @@ VOICE, LIVE_VOICE = "audio2motion", "audio2motion_live"
 _NETWORK = "audio2motion.onnx"
 _PACKED = "head.safetensors.gz"  # of a compact avatar
 _KIND, _LARGEST_BYTE = 3, 127  # numbers of an offset that are of one kind
+_LEAST_WEIGHTS = 1000  # of a voice's tensor, to be kept in bytes
 _WEBP_QUALITY = 95
 # the neutral Gaussians, which splats.ply holds in the attributes that every splat tool knows
 SPLAT_TENSORS = ("means", "quats", "log_scales", "opacity_logits", "colours")
@@ -69,7 +70,8 @@ class AvatarFolder:
             voice: the motion model's tensors, if there is one.
             clip: motion of the person from the capture, for replayed head movement.
             steps: of a compact avatar, the grids of the head's tensors (`avatar3d.store.packed`); the head is then one
-                packed file, without splats.ply, the background is WebP, voices and clip are in half precision.
+                packed file, without splats.ply, the background is WebP, voices are in bytes, the clip is in half
+                precision, and there is no ONNX.
             live_voice: those of the motion model for speech that is still coming, if there is one.
             network: the same as ONNX, for pages.
         """
@@ -84,9 +86,11 @@ class AvatarFolder:
                 _write_compact(part, head, clip, steps)
                 save_picture(part / "background.webp", room, _WEBP_QUALITY)
             for name, tensors in ((VOICE, voice), (LIVE_VOICE, live_voice)):
-                if tensors is not None:
-                    write_tensors(part / f"{name}.safetensors", tensors if steps is None else _halves(tensors))
-            if network is not None:
+                if tensors is not None and steps is None:
+                    write_tensors(part / f"{name}.safetensors", tensors)
+                elif tensors is not None:
+                    _write_compact_voice(part / f"{name}.safetensors.gz", tensors)
+            if network is not None and steps is None:
                 (part / _NETWORK).write_bytes(network)
             hashes = {_named(folder, file): file_hash(file) for file in sorted(part.rglob("*")) if file.is_file()}
             write_json(folder.manifest, {"format": "avatar3d", "version": AVATAR_VERSION, **manifest, "files": hashes})
@@ -123,7 +127,10 @@ class AvatarFolder:
 
     def read_voice(self, name: str = VOICE) -> dict[str, Tensor]:
         """The tensors of the motion model VOICE or LIVE_VOICE."""
-        return _floats(load_tensors(self.path / f"{name}.safetensors")[0])
+        packed = self.path / f"{name}.safetensors.gz"
+        if not packed.is_file():
+            return _floats(load_tensors(self.path / f"{name}.safetensors")[0])
+        return {key.replace("/", "."): tensor for key, tensor in _floats(read_packed(packed)).items()}
 
     def read_clip(self) -> Motion:
         """The motion of the person from the capture."""
@@ -175,6 +182,21 @@ def _write_compact(folder: Path, head: Mapping[str, Tensor], clip: Motion, steps
     )
 
 
+def _write_compact_voice(path: Path, tensors: Mapping[str, Tensor]) -> None:
+    """Weights in bytes, in steps of their own for each row; what is small stays as it is."""
+    large = {name: t for name, t in tensors.items() if t.ndim > 1 and t.numel() >= _LEAST_WEIGHTS}
+    steps = {name: _byte_steps(tensor) for name, tensor in large.items()}
+    # the packed form keeps dots for itself
+    slashed = [{name.replace(".", "/"): tensor for name, tensor in named.items()} for named in (tensors, steps)]
+    write_packed(path, *slashed)
+
+
+def _byte_steps(weights: Tensor) -> Tensor:
+    """[R,1,...]: the finest steps, in half powers of two, by which every number of a row is a byte."""
+    largest = weights.detach().flatten(1).abs().amax(1).clamp_min(1e-12).view(-1, *[1] * (weights.ndim - 1))
+    return largest / _LARGEST_BYTE * 2**0.5  # of which the packed form takes the half power below
+
+
 def _byte_tables(tables: Tensor) -> dict[str, Tensor]:
     """Tables [K,N,9] in whole numbers of steps [N,3], one step per Gaussian for positions, rotations and colours."""
     largest = tables.detach().abs().amax(0).unflatten(1, (-1, _KIND)).amax(2)
@@ -185,10 +207,6 @@ def _byte_tables(tables: Tensor) -> dict[str, Tensor]:
 
 def _floats(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     return {name: tensor.float() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
-
-
-def _halves(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    return {name: tensor.half() if tensor.is_floating_point() else tensor for name, tensor in tensors.items()}
 
 
 def _halved(tensor: Tensor) -> Tensor:

@@ -51,7 +51,7 @@ def write_packed(path: Path, tensors: Mapping[str, Tensor], steps: Mapping[str, 
     about: dict[str, Any] = {}
     for name, tensor in tensors.items():
         if name not in steps:
-            arrays[name] = np.ascontiguousarray(tensor.detach().numpy())
+            arrays[name] = tensor.detach().contiguous().numpy()
             continue
         whole, exponents = _whole(tensor, steps[name]), _exponents(steps[name])
         # numbers of one kind follow one another: gzip's tables are made for stretches of the file

@@ -99,9 +99,13 @@ function splats({ means, quats, log_scales, opacity_logits, colours, skin_logits
 const cameraOf = (K, width, height) => ({ focal: [K[0], K[4]], middle: [K[2], K[5]], size: [width, height] });
 
 // The voice for sound that is still coming, or else the one for whole sounds: { part, config, listen, tensors() }.
-function voiceOf({ live_voice: live, voice }, get) {
-  const name = `audio2motion${live ? "_live" : ""}.safetensors`;
-  const tensors = async () => (await damageNamed(readTensors, name)(await get(name))).tensors;
+function voiceOf({ live_voice: live, voice, files }, get) {
+  const whole = `audio2motion${live ? "_live" : ""}.safetensors`, packed = `${whole}.gz`;
+  const tensors = async () => {
+    if (!(packed in files)) return (await damageNamed(readTensors, whole)(await get(whole))).tensors;
+    const found = await damageNamed(readPacked, packed)(await get(packed)); // in which dots of names are slashes
+    return Object.fromEntries(Object.entries(found).map(([name, tensor]) => [name.replaceAll("/", "."), tensor]));
+  };
   return live || voice ? { ...(live ?? voice), tensors } : null;
 }
 

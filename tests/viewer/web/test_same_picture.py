@@ -92,10 +92,17 @@ def test_a_compact_avatar(
     visit: Callable[..., Any], serve: Callable[[Path], Site], made: Avatar, tmp_path: Path
 ) -> None:
     small = compacted(made.head, Native(), made.head.encode(made.clip)[::8], 45.0)
-    save_avatar(tmp_path / "small.avatar", Avatar(small.head, None, made.clip, made.about), small.steps)
+    save_avatar(tmp_path / "small.avatar", Avatar(small.head, made.voice, made.clip, made.about), small.steps)
     AvatarFolder(tmp_path / "small.avatar").add_clip("sample", made.clip, None)
     write_web_folder(tmp_path / "web", tmp_path / "small.avatar")
     page = visit(f"{serve(tmp_path / 'web').address}?size={people.SIDE}")
     page.evaluate("() => avatarPlayer.seek(0.4)")
     opened = open_avatar(tmp_path / "small.avatar")
     assert apart_db(page, drawn(opened, made.clip, 10)) > WANTED_DB
+    heard = page.evaluate(
+        "async () => Object.entries(await avatarPlayer.avatar.voice.tensors()).map(([k, v]) => [k, Array.from(v.data)])"
+    )
+    voice = AvatarFolder(tmp_path / "small.avatar").read_voice()
+    assert {name for name, _ in heard} == voice.keys()
+    for name, numbers in heard:
+        np.testing.assert_allclose(numbers, voice[name].flatten(), rtol=1e-6, err_msg=name)
