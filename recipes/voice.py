@@ -33,7 +33,7 @@ from avatar3d.threads import torch_threads
 
 RUN, LIVE_RUN = "voice", "live_voice"
 PRIMED = "primed"  # the motion model that begins with a prior
-_VERSION = 3  # of what a voice holds: one of another version is trained again
+_VERSION = 4  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
 _LEAST_FRAMES = 75

@@ -64,7 +64,8 @@ class Manner:
         """Expressions [T,K] that the person might make, from what a network says [T,K] while `gate` [T] is open."""
         # codes have zero mean over the capture, so a factor spreads them about the mean face
         usual = np.clip(locally_linear(self.gain * said, self.seen), self.low, self.high)
-        return self._gated(self.seal(usual, self.closed), gate)
+        sealed = self.seal(usual, self.closed)
+        return self._gated(sealed.clip(np.minimum(self.low, self.closed), np.maximum(self.high, self.closed)), gate)
 
     def kept_live(self, said: np.ndarray, gate: np.ndarray) -> np.ndarray:
         """As `kept_to`, of speech that is still coming: by range and gate alone, as `audio2motion.onnx` has it."""

@@ -21,6 +21,8 @@ from avatar3d.records import Track
 _RANGE_QUANTILES = (0.01, 0.99)
 _NEAR, _SHUT = 0.35, 0.1  # shares of the range of openings: where lips begin to be drawn together, and are most so
 _PULL = 0.8  # of the way to the shut mouth, at most
+_RIDGE = 1e-3  # of the trace: gaps that codes hardly change must not cost a large one
+_TINY = 1e-12
 
 
 @dataclass(frozen=True)
@@ -44,11 +46,19 @@ class Seal:
         return np.linalg.norm(gaps, axis=-1).mean(1)
 
     def __call__(self, codes: np.ndarray, closed: np.ndarray) -> np.ndarray:
-        """Codes [T,K] of which those with lips nearly shut are drawn to the codes [K] of a shut mouth."""
+        """Codes [T,K] of which those with lips nearly shut are drawn to where the lips of a shut mouth's codes [K] are.
+
+        Codes have unit variance, so the least change that does it is the likeliest: a mouth stays as wide and as round
+        as it was.
+        """
         low, high = self.range_u
         share = (self.opening(codes) - low) / max(high - low, 1e-6)
         pull = _PULL * ((_NEAR - share) / (_NEAR - _SHUT)).clip(0, 1)[:, None]
-        return (1 - pull) * codes + pull * closed
+        parting = self.change.reshape(-1, codes.shape[1]).astype(np.float64)  # [9,K]
+        gram = parting @ parting.T
+        gram += (_RIDGE * np.trace(gram) + _TINY) * np.eye(len(gram))
+        shift = (closed - codes) @ parting.T @ np.linalg.solve(gram, parting)
+        return (codes + pull * shift).astype(np.float32)
 
     def tensors(self) -> dict[str, Tensor]:
         """Everything as tensors, by name."""

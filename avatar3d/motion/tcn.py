@@ -25,7 +25,8 @@ from avatar3d.records import Motion, Sound, Track
 __all__ = ["Tcn"]
 
 _GAIN_RANGE = (0.25, 1.7)
-_LEAST_LIVELY, _LIVELY_PER_R = 0.4, 1.2  # the mouth moves as widely as the person's own from a correlation of .5 on
+# nearly as widely as the person's own from a correlation of .4 on: lips that are drawn shut make up for the rest
+_LEAST_LIVELY, _LIVELY_PER_R, _MOST_LIVELY = 0.4, 1.2, 0.9
 
 
 class Tcn:
@@ -33,8 +34,8 @@ class Tcn:
 
     The members vote (`_schools`). Each member has not heard one part of the capture, and that part tells how timid
     or bold it is on new sound: least squares shrinks what it cannot predict, and a few seconds are learned by heart.
-    The gain of the person's `Manner` makes up for either, so that the mouth opens as widely as the person's own; and
-    less widely where the unheard parts were hardly foreseen, for there a wide mouth would only be wrong more often.
+    The gain of the person's `Manner` makes up for either, so that the mouth opens nearly as widely as the person's own;
+    and less widely where the unheard parts were hardly foreseen, for there a wide mouth would only be wrong more often.
 
     Gaze and head stay at rest: whoever shows the motion lays them over.
     """
@@ -61,7 +62,7 @@ class Tcn:
     @classmethod
     def learned(cls, fit: TcnFit, listen: Listen, track: Track) -> Self:
         """The voice that a finished training gives."""
-        lively = np.clip(_LEAST_LIVELY + _LIVELY_PER_R * fit.foreseen(), _LEAST_LIVELY, 1)
+        lively = np.clip(_LEAST_LIVELY + _LIVELY_PER_R * fit.foreseen(), _LEAST_LIVELY, _MOST_LIVELY)
         gain = float(np.clip(lively / max(fit.timidity(), 1e-3), *_GAIN_RANGE))
         return cls(listen, fit.net.eval(), Manner.of(track, gain, fit.voiced))
 

@@ -246,7 +246,7 @@ def test_who_foresees_nothing_moves_the_mouth_less(
 ) -> None:
     learner = learner_of(*scene)
     monkeypatch.setattr(TcnFit, "timidity", lambda _: 2.0)
-    for r, gain in ((0.9, 0.5), (0.25, 0.35), (0.0, 0.25), (-0.5, 0.25)):
+    for r, gain in ((0.9, 0.45), (0.25, 0.35), (0.0, 0.25), (-0.5, 0.25)):
         monkeypatch.setattr(TcnFit, "foreseen", lambda _, r=r: r)
         assert Tcn.learned(learner, voice.listen, scene[1]).manner.gain == pytest.approx(gain)
 
