@@ -7,6 +7,7 @@ occupied cell. What is kept has no gradients.
 
 from __future__ import annotations
 
+import ctypes
 from dataclasses import dataclass
 
 import torch
@@ -17,6 +18,7 @@ from avatar3d.ops import _native
 __all__ = ["MOST_STEPS", "Samples", "march", "march_reference"]
 
 MOST_STEPS = 1 << 24  # of a ray, kept or not: float32 counts no further
+MOST_CELLS = 4096  # along an axis
 _TOGETHER = 128  # steps of all rays that the reference looks at in one go
 
 
@@ -58,8 +60,16 @@ def march(
     _check(origins, directions, occupied, jitter)
     if not 0 < step < float("inf") or most < 1:
         raise ValueError(f"march: step is {step} and most is {most}, expected a length above 0 and at least 1")
-    _native.use_native("march", path, origins.device)
-    return march_reference(origins, directions, occupied, step, most, jitter)
+    if not _native.use_native("march", path, origins.device):
+        return march_reference(origins, directions, occupied, step, most, jitter)
+    named = {"origins": origins, "directions": directions} | ({} if jitter is None else {"jitter": jitter})
+    given = _native.prepared("march", **{name: (tensor, tuple(tensor.shape)) for name, tensor in named.items()})
+    cells = occupied.contiguous()
+    pointers = [tensor.data_ptr() for tensor in (*given, cells)]
+    if jitter is None:
+        pointers.insert(2, None)
+    rays = _Rays(*pointers, len(origins), len(cells), min(most, MOST_STEPS), step)
+    return (_march_cuda if _native.body(origins.device) == "cuda" else _march)(rays, given[0])
 
 
 @torch.no_grad()
@@ -68,7 +78,7 @@ def march_reference(
 ) -> Samples:
     """The twin of `march` in plain torch."""
     start, far = _way_through(origins, directions)
-    start = start if jitter is None else start + jitter * step
+    start = start if jitter is None else start + jitter.clamp(0, 1) * step
     rays, steps = [torch.arange(0, device=origins.device)], [torch.arange(0, device=origins.device)]
     kept_so_far = torch.zeros_like(start, dtype=torch.int64)
     ahead = torch.arange(len(start), device=start.device)
@@ -77,7 +87,7 @@ def march_reference(
         if not len(ahead):
             break
         number = torch.arange(first, min(first + _TOGETHER, MOST_STEPS), device=start.device)
-        middle = start[ahead, None] + (number + 0.5) * step
+        middle = start[ahead, None] + (number.to(start) + 0.5) * step
         kept = _in_occupied(origins[ahead, None] + middle[..., None] * directions[ahead, None], occupied)
         kept &= middle < far[ahead, None]
         kept &= kept_so_far[ahead, None] + kept.cumsum(1) <= most
@@ -86,8 +96,8 @@ def march_reference(
         rays.append(ahead[row])
         steps.append(number[column])
     ray, order = torch.cat(rays).sort(stable=True)
-    begins = torch.cat(steps)[order]
-    begins, ends = start[ray] + begins * step, start[ray] + (begins + 1) * step
+    number = torch.cat(steps)[order].to(start)
+    begins, ends = start[ray] + number * step, start[ray] + (number + 1) * step
     return Samples(ray, begins, ends, torch.cat([kept_so_far.new_zeros(1), kept_so_far.cumsum(0)]))
 
 
@@ -114,5 +124,65 @@ def _check(origins: Tensor, directions: Tensor, occupied: Tensor, jitter: Tensor
     if occupied.ndim != 3 or occupied.dtype != torch.bool or len(set(occupied.shape)) != 1 or not len(occupied):
         found = f"{occupied.dtype} of shape {tuple(occupied.shape)}"
         raise ValueError(f"march: occupied is {found}, expected torch.bool (R, R, R)")
+    if occupied.device != origins.device or len(occupied) > MOST_CELLS:
+        found = f"has {len(occupied)} cells along an axis on {occupied.device}"
+        raise ValueError(f"march: occupied {found}, expected at most {MOST_CELLS} on {origins.device}")
     if jitter is not None and jitter.shape != origins.shape[:1]:
         raise ValueError(f"march: jitter has shape {tuple(jitter.shape)}, expected {tuple(origins.shape[:1])}")
+
+
+class _Rays(ctypes.Structure):
+    """A3dRays of csrc/march/march.h."""
+
+    _fields_ = [
+        *((name, ctypes.c_void_p) for name in ("origins", "directions", "jitter", "occupied")),
+        ("count", ctypes.c_int64),
+        ("cells", ctypes.c_int32),
+        ("most", ctypes.c_int32),
+        ("step", ctypes.c_float),
+    ]
+
+
+class _Steps(ctypes.Structure):
+    """A3dSteps of csrc/march/march_cpu.cpp."""
+
+    _fields_ = [(name, ctypes.c_void_p) for name in ("ray", "begins", "ends")]
+
+
+def _room(origins: Tensor, count: int) -> tuple[Tensor, Tensor, Tensor]:
+    """Ray, begins and ends of so many samples."""
+    ray = origins.new_empty(count, dtype=torch.int64)
+    return ray, origins.new_empty(count), origins.new_empty(count)
+
+
+def _march(rays: _Rays, origins: Tensor) -> Samples:
+    first = origins.new_empty(rays.count + 1, dtype=torch.int64)
+    room, steps = _room(origins, 0), _Steps()
+
+    def allocate(count: int) -> int | None:
+        nonlocal room, steps
+        try:
+            room = _room(origins, count)
+        except (MemoryError, RuntimeError):
+            return None
+        steps = _Steps(*(tensor.data_ptr() for tensor in room))
+        return ctypes.addressof(steps)
+
+    found = _native.library().avatar3d_march(ctypes.byref(rays), first.data_ptr(), _native.Allocate(allocate))
+    _native.checked(found, "march")
+    return Samples(*room, first)
+
+
+def _march_cuda(rays: _Rays, origins: Tensor) -> Samples:
+    """Waits once for the device, to learn how many samples there are."""
+    words = _native.library("cuda").avatar3d_cuda_march_scratch(rays.cells)
+    tree = origins.new_empty(words, dtype=torch.int64)
+    first = origins.new_empty(rays.count + 1, dtype=torch.int64)
+    first[:1] = 0
+    given = ctypes.byref(rays), tree.data_ptr()
+    _native.launch("avatar3d_cuda_march_count", "march", origins.device, *given, first[1:].data_ptr())
+    first = first.cumsum(0)
+    room = _room(origins, int(first[-1]))
+    pointers = (first.data_ptr(), *(tensor.data_ptr() for tensor in room))
+    _native.launch("avatar3d_cuda_march_write", "march", origins.device, *given, *pointers)
+    return Samples(*room, first)

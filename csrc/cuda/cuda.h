@@ -109,6 +109,22 @@ __device__ inline int warp_max(int x) {
   return x;
 }
 
+// Over the lanes up to this one, or from this one on.
+__device__ inline float warp_running_sum(float x) {
+  for (int step = 1; step < kWarp; step *= 2) {
+    const float before = __shfl_up_sync(kAllLanes, x, step);
+    if (lane() >= step) x += before;
+  }
+  return x;
+}
+__device__ inline float warp_running_sum_back(float x) {
+  for (int step = 1; step < kWarp; step *= 2) {
+    const float behind = __shfl_down_sync(kAllLanes, x, step);
+    if (lane() + step < kWarp) x += behind;
+  }
+  return x;
+}
+
 // Sums over a block; every thread of the block calls it, thread 0 gets the result. `scratch`: kWarp floats, shared.
 __device__ inline float block_sum(float x, float* scratch) {
   x = warp_sum(x);

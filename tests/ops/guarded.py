@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Draws and differentiates with the CUDA bodies on the CPU, every array ending at a page that may not be touched.
+"""Draws and differentiates with every array ending at a page that may not be touched.
 
-A program of its own, since a kernel that reads or writes past an array ends it. Its argument is the shim library.
+A program of its own, since a kernel that reads or writes past an array ends it. Its arguments are a library and whose
+it is: `cuda`, the CUDA bodies on the CPU, or `cpu`, of which only what goes along rays is tried.
 """
 
 from __future__ import annotations
@@ -14,10 +15,13 @@ from typing import Any
 
 import numpy as np
 import torch
+from rays import rays_and_cells, samples_along
 from scenes import cloud
 from torch import Tensor
 
 from avatar3d.ops import _native, _splat_cuda
+from avatar3d.ops.composite import composite
+from avatar3d.ops.march import Samples, march
 from avatar3d.ops.posed import posed
 
 CASES = ((300, 71, 53, 1), (40, 37, 21, 3), (1, 1, 1, 1), (257, 16, 17, 2), (0, 20, 9, 1), (2100, 17, 15, 1))
@@ -66,15 +70,36 @@ def case(count: int, width: int, height: int, images: int) -> None:
     assert all(picture.isfinite().all() for picture in pictures)
 
 
+def along_rays(counts: list[int], width: int, stop: float) -> None:
+    plain = samples_along(counts)
+    samples = Samples(*(moved(getattr(plain, name)) for name in ("ray", "begins", "ends", "first")))
+    given = [moved(torch.rand(shape)).requires_grad_() for shape in ((len(plain.ray),), (len(plain.ray), width))]
+    summed = composite(*given, samples, stop, "native")
+    upstream = [moved(torch.randn(sums.shape)) for sums in summed]
+    found = (*summed, *torch.autograd.grad(summed, given, upstream))
+    assert all(tensor.isfinite().all() for tensor in found), "a sum or gradient was not written"
+
+
+def through_cells(count: int, cells: int) -> None:
+    origins, directions, occupied = rays_and_cells(count, cells, 0.3)
+    found = march(moved(origins), moved(directions), moved(occupied), 0.01, 20, moved(torch.rand(count)), "native")
+    assert found.begins.isfinite().all() and (found.ray >= 0).all(), "a sample was not written"
+
+
 def main() -> None:
-    library = _native._typed(ctypes.CDLL(sys.argv[1]))
+    library, kind = _native._typed(ctypes.CDLL(sys.argv[1])), sys.argv[2]
     _native._loaded = lambda _kind: _native._Loaded(library, "shim", "")
-    _native.body = lambda _device: "cuda"
+    _native.body = lambda _device: kind
     torch.Tensor.new_empty = new_empty
     torch.empty_like = lambda tensor, dtype=None: guarded(tuple(tensor.shape), dtype or tensor.dtype)
     torch.manual_seed(0)
-    for sizes in CASES:
+    for sizes in CASES if kind == "cuda" else ():
         case(*sizes)
+    for width in (1, 3, 4, 7, 16):
+        along_rays([0, 1, 70, 16, 3], width, 0.0)
+        along_rays([40, 0, 5], width, 0.9)
+    for count, cells in ((1, 1), (70, 9), (200, 16)):
+        through_cells(count, cells)
 
 
 if __name__ == "__main__":

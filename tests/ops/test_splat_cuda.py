@@ -236,7 +236,7 @@ def test_a_launch_that_fails_says_why(cuda: torch.device) -> None:
 
 def test_nothing_is_touched_past_its_end_or_left_unwritten(shim: ctypes.CDLL) -> None:
     program = Path(__file__).with_name("guarded.py")
-    command = [sys.executable, str(program), shim._name]
+    command = [sys.executable, str(program), shim._name, "cuda"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=120, check=False)
     assert not done.returncode, done.stderr or f"ended by signal {-done.returncode}"
 
