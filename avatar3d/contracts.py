@@ -1,8 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """The verbs of the house. A stage is a function from one noun to the next; nothing else crosses a border.
 
-clip.mp4 --capture--> Capture --track--> Track --fit--> Avatar --pose--> Gaussians --draw--> Image
+clip.mp4 --capture--> Capture --track--> Track --fit--> Avatar --pose--> Posed --draw--> Image
 speech.wav --listen--> features --speak--> Motion --^
+
+Posed is Gaussians or a radiance field; a renderer draws one of the two, and a head says which renderer draws it.
 
 A part is one file in its room, `avatar3d/<room>/<name>.py`, whose `__all__` names exactly one class; the file's name
 is the part's name on the command line (see `avatar3d.choose`). Saved parts are a `config` (JSON values) and tensors.
@@ -28,6 +30,7 @@ from avatar3d.records import (
     Heard,
     Image,
     Motion,
+    Posed,
     Sound,
     Stage,
     TimedPhone,
@@ -62,18 +65,36 @@ class ReadFace(Protocol):
 
 @runtime_checkable
 class Draw(Protocol):
-    """A renderer: Gaussians and a camera in, a picture out, differentiable in both.
+    """A renderer: one frame of a head and a camera in, a picture out, differentiable in both.
+
+    Raises InputError for a frame of the kind that it does not draw.
 
     One that says `batches = True` also takes Gaussians of several frames, whose means, quats and colours have B in
     front, for an Image with B in front of everything.
     """
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image: ...
+    def __call__(self, posed: Any, camera: Camera) -> Image: ...
+
+
+@runtime_checkable
+class DrawPixels(Draw, Protocol):
+    """A renderer that also draws some pixels of a picture: what trains on more than it could draw whole."""
+
+    def pixels(self, posed: Posed, camera: Camera, at: Tensor, jitter: Tensor | None = None) -> Image:
+        """A radiance field at points [N,2] px of the picture, as an Image with N in place of H,W: without what is
+        behind the field. Differentiable.
+
+        Args:
+            jitter: [N] 0..1, see `avatar3d.ops.march`.
+        """
 
 
 @runtime_checkable
 class Head(Saved, Protocol):
-    """A drivable head. `encode` once per motion, `pose` once per frame."""
+    """A drivable head. `encode` once per motion, `pose` once per frame.
+
+    One may say by which part of avatar3d.render it is drawn, `renderer`; `native` draws those that do not.
+    """
 
     @property
     def camera(self) -> Camera:
@@ -86,8 +107,8 @@ class Head(Saved, Protocol):
     def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
         """One row per frame of everything `pose` needs: [T,P]; nothing is carried over `cuts`, where shots begin."""
 
-    def pose(self, code: Tensor) -> Gaussians:
-        """The Gaussians of one frame, code [P], in world space."""
+    def pose(self, code: Tensor) -> Posed:
+        """One frame, code [P], in world space."""
 
 
 Perceptual = Callable[[Tensor, Tensor], Tensor]  # pictures [3,h,w] 0..1, drawn and real -> a scalar
@@ -205,8 +226,8 @@ class Bodied(Protocol):
 class Film(Draw, Protocol):
     """A renderer that also makes finished pictures, [H,W,3] uint8 over a background [3,H,W]: to look at only."""
 
-    def film(self, gaussians: Gaussians, camera: Camera, background: Tensor) -> Tensor:
-        """The picture of Gaussians in world space."""
+    def film(self, posed: Posed, camera: Camera, background: Tensor) -> Tensor:
+        """The picture of one frame of a head."""
 
     def film_posed(self, rest: AtRest, code: Tensor, camera: Camera, background: Tensor) -> Tensor:
         """The picture of a linear head at a row of its codes."""

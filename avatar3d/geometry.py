@@ -151,6 +151,14 @@ def project(points_cam: Tensor, K: Tensor) -> Tensor:
     return torch.stack([u, v], -1)
 
 
+def rays(at: Tensor, K: Tensor, cam_from_world: Tensor) -> tuple[Tensor, Tensor]:
+    """Through points [N,2] px of a picture: where they begin [3], and directions [N,3] of length 1."""
+    across = torch.stack([(at[:, 0] - K[0, 2]) / K[0, 0], (at[:, 1] - K[1, 2]) / K[1, 1], torch.ones_like(at[:, 0])], 1)
+    turn = cam_from_world[:3, :3]
+    # the transpose turns back
+    return -cam_from_world[:3, 3] @ turn, normalise(across @ turn)
+
+
 def intrinsics(focal_px: float, width: int, height: int) -> Tensor:
     """K [3,3] of a camera with square pixels whose axis passes through the middle of the picture."""
     return torch.tensor([[focal_px, 0.0, width / 2], [0.0, focal_px, height / 2], [0.0, 0.0, 1.0]])

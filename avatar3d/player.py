@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.contracts import Draw, Film, Head, Linear
-from avatar3d.records import BLUR_PX2, Camera, Gaussians, Image
+from avatar3d.records import BLUR_PX2, Camera, Gaussians, Image, Posed
 
 __all__ = ["Player", "eight_bit", "thickened", "widened"]
 
@@ -51,8 +51,9 @@ class Player:
         with torch.no_grad():
             return self.draw(self._posed(code, camera), camera)
 
-    def _posed(self, code: Tensor, camera: Camera) -> Gaussians:
-        return thickened(self.head.pose(code), camera, self._magnification(camera))
+    def _posed(self, code: Tensor, camera: Camera) -> Posed:
+        posed = self.head.pose(code)
+        return thickened(posed, camera, self._magnification(camera)) if isinstance(posed, Gaussians) else posed
 
     def _magnification(self, camera: Camera) -> float:
         return float(camera.K[0, 0] / self.head.camera.K[0, 0])

@@ -202,6 +202,32 @@ class Gaussians:
     colours: Tensor  # [N,3] linear in the picture's own 0..1, or [N,(L+1)^2,3] spherical harmonics
     group: Tensor  # [N] uint8: 0 head surface, 1 shell (hair, ears, neck), 2 mouth interior, 3 torso, 4 what is within
 
+    @property
+    def points(self) -> Tensor:
+        """[N,3] u: where they are."""
+        return self.means
+
+
+@dataclass(frozen=True)
+class Radiance:
+    """One frame of a radiance field in a cube that lies in the world, before a flat picture of the rest of the person.
+
+    The field is told apart in density and colour: only what is seen needs a colour.
+    """
+
+    cube_from_world: Tensor  # [4,4] similarity; the cube is 0..1
+    occupied: Tensor  # [R,R,R] bool by the cells' x, y, z: elsewhere there is nothing
+    step_u: float  # between samples of a ray
+    most: int  # samples of a ray
+    density: Callable[[Tensor], tuple[Tensor, Tensor]]  # points [S,3] in the cube -> per u [S], features [S,F]
+    colour: Callable[[Tensor], Tensor]  # features [S,F] -> [S,3] 0..1
+    # origin [3], directions [N,3] in the world -> rgb [N,3] times alpha, alpha [N], depth [N] u of the flat picture
+    behind: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
+    points: Tensor  # [P,3] u: where the tracked face is
+
+
+Posed = Gaussians | Radiance  # one frame of a head, in world space: what a renderer draws
+
 
 @dataclass(frozen=True)
 class AtRest:

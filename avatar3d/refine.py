@@ -25,10 +25,10 @@ from avatar3d._steady import POSE, Quadratic
 from avatar3d.avatar._frames import Frames, usable_frames
 from avatar3d.contracts import Bodied, Draw, Head
 from avatar3d.geometry import normalise, quat_from_rotvec, quat_multiply, rotvec_from_quat
-from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
+from avatar3d.records import Capture, Gaussians, Motion, Progress, Track, Watch, unwatched
 from avatar3d.threads import torch_threads
 
-__all__ = ["RefineSettings", "refine"]
+__all__ = ["RefineSettings", "refinable", "refine"]
 
 _NOT_FACE = 0.2  # weight of what lies outside the face: shoulders must not turn the head
 _ROBUST = 0.1  # residuals beyond this lose weight: highlights, hands, what the head never learned
@@ -96,6 +96,15 @@ def refine(
             step = _step(problem, motion, runs, settings.steadiness if last else 0.0)
             motion, total = moved(motion, step), total + step
     return replace(track, motion=motion)
+
+
+def refinable(head: Head, code: Tensor) -> bool:
+    """Whether a motion can be refined with this head, of which `code` [P] is a frame: whether it is made of Gaussians.
+
+    Whole pictures of a radiance field with their gradients take seconds each, and a hundred a frame are asked for.
+    """
+    with torch.no_grad():
+        return isinstance(head.pose(code), Gaussians)
 
 
 def moved(motion: Motion, step: np.ndarray) -> Motion:

@@ -13,17 +13,17 @@ import numpy as np
 
 from avatar3d import assets
 from avatar3d.avatars import Avatar, open_avatar
-from avatar3d.choose import choose
 from avatar3d.data_prep.landmarks import Face, Landmarker
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.records import SAMPLE_RATE, Sound
 from avatar3d.viewer.live import Figures, Live, Shot
 from avatar3d.viewer.live_inputs import Mirror, Recent, Streaming
 from avatar3d.viewer.live_server import LiveWindow
 
 
-def live_window(path: Path, renderer: str, host: str, port: int | None, stack: ExitStack) -> LiveWindow:
+def live_window(path: Path, renderer: str | None, host: str, port: int | None, stack: ExitStack) -> LiveWindow:
     """A window that is not open yet; what it holds is let go with `stack`.
 
     Raises:
@@ -32,7 +32,7 @@ def live_window(path: Path, renderer: str, host: str, port: int | None, stack: E
     if importlib.util.find_spec("websockets") is None:
         raise InputError("the window needs websockets, which is not installed", "run: pip install 'avatar3d[view]'")
     avatar = open_avatar(path)
-    draw = choose("avatar3d.render", renderer)()
+    draw = renderer_of(avatar.head, renderer)
     see, why_not = _sight(stack)
     neutral = None if see is None else load_canonical(assets.find(assets.FACE_LANDMARKER)).vertices
     arkit_map, rest = avatar.head.tensors().get("arkit_map"), _at_rest(avatar)

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from torch import Tensor
 
+from avatar3d.avatar._driven import DrivenHead
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.avatars import Avatar, save_avatar
 from avatar3d.contracts import Head
@@ -23,6 +24,13 @@ PAGE_SOUND_RATE = 24_000  # Hz
 def plays(head: Head) -> bool:
     """Whether a page can play this kind of head."""
     return isinstance(head, LinearHead)
+
+
+def instead_of_page(head: Head, avatar: Path | str) -> str:
+    """What there is instead of a page, for a head that none can play."""
+    if isinstance(head, DrivenHead):
+        return f"`avatar3d bake {avatar}` makes one of it"
+    return f"it is drawn by a server: avatar3d view {avatar}"
 
 
 def save_playable(path: Path, avatar: Avatar, steps: Mapping[str, Tensor] | None = None) -> None:
@@ -41,7 +49,7 @@ def write_talking_page(path: Path, avatar: Avatar, motion: Motion, sound: Sound 
     if not plays(avatar.head):
         raise InputError(
             f"{path}: a page can play linear heads only, not {type(avatar.head).__name__}",
-            "write an mp4, or bake the avatar first (avatar3d bake) and let that one talk",
+            f"write an mp4; {instead_of_page(avatar.head, 'AVATAR')}",
         )
     with tempfile.TemporaryDirectory() as room:
         folder = Path(room) / "whole.avatar"

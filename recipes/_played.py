@@ -19,10 +19,10 @@ import torch
 from avatar3d import media
 from avatar3d.avatars import Avatar
 from avatar3d.camera_path import CameraPath
-from avatar3d.choose import choose
 from avatar3d.data_prep.exchange import camera_path
 from avatar3d.errors import InputError
 from avatar3d.recipes._page import write_talking_page
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.records import FPS, Motion, Progress, Sound, Watch
 from avatar3d.store import load_picture
 from avatar3d.talk import USUAL_HEAD, Background, HeadMotion, Orbit, View, seen_from, show
@@ -41,7 +41,7 @@ class TalkSettings:
     head: HeadMotion = USUAL_HEAD  # moves as in the capture, the livelier the louder, or keeps still
     size: int | None = None  # width of the video, px; None: the capture's
     quality: int = 18  # of H.264 and VP9: 0 (lossless) .. 51 (worst)
-    renderer: str = "native"
+    renderer: str | None = None  # None: the head's own
     seed: int = 0  # decides blinks and the head's movement
 
 
@@ -79,7 +79,7 @@ def _write_video(
     """Width and height of the video that now stands at `out`."""
     view = View(width_of(settings), background_of(settings.background), _way_of(settings.camera))
     camera = seen_from(avatar.head, motion, view)(0.0)
-    draw = choose("avatar3d.render", settings.renderer)()
+    draw = renderer_of(avatar.head, settings.renderer)
     started, total = time.perf_counter(), len(motion)
     writer = media.VideoWriter(
         out, camera.width, camera.height, FPS, sound, alpha=settings.background == "alpha", quality=settings.quality

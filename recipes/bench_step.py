@@ -22,7 +22,7 @@ from avatar3d.recipes._step_case import CODES, step_case
 from avatar3d.recipes._text import table
 from avatar3d.recipes._timing import as_figures
 from avatar3d.recipes.train import perceptual_term
-from avatar3d.records import Camera, Gaussians, Image, Progress, Watch, unwatched
+from avatar3d.records import Camera, Image, Posed, Progress, Watch, unwatched
 from avatar3d.render.native import Native
 from avatar3d.threads import torch_threads
 
@@ -115,9 +115,9 @@ class _TimedDraw(Native):
 
     last_s = 0.0
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
+    def __call__(self, posed: Posed, camera: Camera) -> Image:
         started = time.perf_counter()
-        image = super().__call__(gaussians, camera)
+        image = super().__call__(posed, camera)
         self.last_s = time.perf_counter() - started
         return image
 

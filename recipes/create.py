@@ -14,12 +14,12 @@ import numpy as np
 
 from avatar3d import assets, media, ranks
 from avatar3d.avatars import Avatar
-from avatar3d.choose import choose
 from avatar3d.errors import InputError
 from avatar3d.preview import Preview
 from avatar3d.recipes._clock import Clock
 from avatar3d.recipes._device import device_named
-from avatar3d.recipes._page import page_sound, plays, save_playable, write_talking_page
+from avatar3d.recipes._page import instead_of_page, page_sound, plays, save_playable, write_talking_page
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
@@ -131,7 +131,7 @@ def _made(
     folder = work.path / f"{described['name']}{AVATAR_SUFFIX}"
     suffixes = (".mp4", ".html") if plays(head) else (".mp4",)
     if not plays(head):
-        warnings.append(f"no sample in 3D: a page plays linear heads, which `avatar3d bake {folder}` makes of this one")
+        warnings.append(f"no sample in 3D: a page plays linear heads alone; {instead_of_page(head, folder)}")
     samples = [work.path / f"{described['name']}_sample{suffix}" for suffix in suffixes]
     with clock.timed(_stage("avatar", settings)):
         _written(work, folder, avatar, settings)
@@ -334,6 +334,6 @@ def _reenacted(avatar: Avatar, motion: Motion, out: Path, watch: Watch) -> None:
     """The head in the person's own movements, for want of a voice."""
     camera = avatar.head.camera
     with media.VideoWriter(out, camera.width, camera.height, motion.fps) as writer:
-        for index, frame in enumerate(show(avatar.head, choose("avatar3d.render", "native")(), motion)):
+        for index, frame in enumerate(show(avatar.head, renderer_of(avatar.head), motion)):
             writer.write(frame)
             watch(Progress("sample", (index + 1) / len(motion)))

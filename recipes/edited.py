@@ -15,7 +15,7 @@ from avatar3d.choose import choose, names
 from avatar3d.contracts import ReadSplats
 from avatar3d.errors import InputError
 from avatar3d.recipes._text import size_mb
-from avatar3d.recipes.export_avatar import ROOM, carried
+from avatar3d.recipes.export_avatar import ROOM, carried, only_with_splats
 from avatar3d.records import Gaussians
 from avatar3d.store import AVATAR_SUFFIX, SPLAT_TENSORS, file_hash
 
@@ -47,6 +47,7 @@ def put_back(file: Path, into: Path, out: Path) -> dict[str, Any]:
     if out.suffix != AVATAR_SUFFIX:
         raise InputError(f"{out}: no name for an avatar", f"name a folder that ends in {AVATAR_SUFFIX}")
     avatar = open_avatar(into)
+    only_with_splats(avatar.head)
     tensors = avatar.head.tensors()
     found = _fitted(_readers()[file.suffix.lower()].read(file), tensors["means"], file)
     shift = (found.means - tensors["means"]).norm(dim=1)

@@ -13,18 +13,18 @@ from typing import Any, Literal
 
 from avatar3d import assets
 from avatar3d.avatars import open_avatar, part_name
-from avatar3d.choose import choose
 from avatar3d.data_prep.landmarks import Landmarker
 from avatar3d.errors import InputError
 from avatar3d.player import Player
 from avatar3d.recipes._clock import Clock
-from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
+from avatar3d.recipes._contender import NOT_REFINED, PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
 from avatar3d.recipes._eval_film import side_by_side
 from avatar3d.recipes._eval_networks import NO_NETWORKS, as_json, both, witness_of
 from avatar3d.recipes._eval_page import Shown, write_page
 from avatar3d.recipes._eval_table import table
 from avatar3d.recipes._judging import BASELINES, HeldOut, Spectator, Verdict, held_out, judged, trivial
 from avatar3d.recipes._orbit import seen_around
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.recipes._text import size_mb
 from avatar3d.records import Watch, unwatched
 from avatar3d.store import AVATAR_SUFFIX, Work, write_json
@@ -42,7 +42,7 @@ class EvalSettings:
 
     avatars: tuple[Path, ...] = ()  # avatar folders; none: every one in the work folder
     frames: Path | None = None  # a folder for PNG pairs of every held-out frame
-    renderer: str = "native"
+    renderer: str | None = None  # None: the head's own
     baselines: bool = True  # judge the trivial methods too
     motion: TrackedBy = "photometric"  # how the held-out frames' motion is measured
     seed: int = 0  # of the voice
@@ -94,6 +94,7 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         for one in contenders
         if "self_audio" not in one.productions
     ]
+    notes += [f"self_tracked of {one.name} is by landmarks: {NOT_REFINED}" for one in contenders if not one.refined]
     common = {
         "capture": work.path.resolve().name,
         "frames": unseen.count,
@@ -139,7 +140,7 @@ def _named(paths: Sequence[Path]) -> dict[str, Path]:
 
 def _contender(name: str, path: Path, unseen: HeldOut, settings: EvalSettings, watch: Watch) -> Contender:
     avatar = open_avatar(path)
-    player = Player(avatar.head, choose("avatar3d.render", settings.renderer)())
+    player = Player(avatar.head, renderer_of(avatar.head, settings.renderer))
     return contender(name, avatar, player, unseen, settings.motion == "photometric", settings.seed, watch)
 
 

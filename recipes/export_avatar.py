@@ -13,7 +13,7 @@ import torch
 
 from avatar3d.avatars import Avatar, open_avatar
 from avatar3d.choose import choose, names
-from avatar3d.contracts import WriteSplats
+from avatar3d.contracts import Head, WriteSplats
 from avatar3d.errors import InputError
 from avatar3d.face.arkit import SCORES, lids_of
 from avatar3d.geometry import apply_pose, invert, quat_multiply
@@ -21,7 +21,7 @@ from avatar3d.motion._head_motion import usual_pose
 from avatar3d.player import widened
 from avatar3d.recipes._script import record
 from avatar3d.recipes._text import size_mb
-from avatar3d.records import BLUR_PX2, Gaussians, Motion
+from avatar3d.records import BLUR_PX2, Gaussians, Motion, Posed
 from avatar3d.store import SPLAT_TENSORS, AvatarFolder, replacing
 from avatar3d.threads import torch_threads
 from avatar3d.viewer.page import write_single_page, write_web_folder
@@ -129,15 +129,16 @@ def _by_ending() -> dict[str, str]:
 def splats_of(avatar: Avatar, shown: Shown) -> Gaussians:
     """The splats of an avatar as `shown` says, with y up: x right, z to the viewer."""
     head, clip = avatar.head, avatar.clip
+    only_with_splats(head)
     pose = torch.from_numpy(usual_pose(clip)).float()
     if shown.frame is not None:
         if shown.pose or not 0 <= shown.frame < len(clip):
             raise InputError(f"frame {shown.frame}", f"choose 0 to {len(clip) - 1}, and no --pose with it")
         pose = torch.from_numpy(clip.head[shown.frame]).float()
-        there = head.pose(head.encode(clip)[shown.frame])
+        there = _splats(head.pose(head.encode(clip)[shown.frame]))
         here = carried(there, invert(pose))
     elif shown.pose:
-        there = head.pose(head.encode(_posed(shown.pose, pose))[0])
+        there = _splats(head.pose(head.encode(_posed(shown.pose, pose))[0]))
         here = carried(there, invert(pose))
     else:
         tensors = head.tensors()
@@ -150,6 +151,24 @@ def splats_of(avatar: Avatar, shown: Shown) -> Gaussians:
         here, there = replace(here, log_scales=sizes), replace(there, log_scales=sizes)
     # our world is the camera's, y down
     return here if shown.space == "head" else carried(there, torch.tensor([0.0, 1, 0, 0, 0, 0, 0]))
+
+
+def only_with_splats(head: Head) -> None:
+    """Refuses heads that are not made of splats.
+
+    Raises:
+        InputError: this one is not.
+    """
+    if not set(SPLAT_TENSORS) <= head.tensors().keys():
+        raise InputError(
+            "this avatar's head is a radiance field, it has no splats",
+            "it is drawn by a server (avatar3d view) and into videos (avatar3d talk); train another --head for splats",
+        )
+
+
+def _splats(posed: Posed) -> Gaussians:
+    assert isinstance(posed, Gaussians)  # other heads were refused
+    return posed
 
 
 def carried(gaussians: Gaussians, b_from_a: torch.Tensor) -> Gaussians:

@@ -45,7 +45,7 @@ def avatar(path: Path) -> dict[str, Any]:
         "program": manifest.get("program"),
         "head": manifest.get("head", {}).get("part"),
         "voice": (manifest.get("voice") or {}).get("part"),
-        "gaussians": len(head["means"]),
+        "gaussians": len(head["means"]) if "means" in head else None,
         "clip_s": round(len(clip) / clip.fps, 2),
         "mb": size_mb(path),
         "files_mb": {name: size_mb(path / name) for name in manifest.get("files", {})},
@@ -99,7 +99,7 @@ def _avatar_text(figures: Mapping[str, Any]) -> str:
     head = [
         ("format version", figures["version"]),
         ("made by avatar3d", figures["program"]),
-        ("head", f"{figures['head']}, {figures['gaussians']} Gaussians"),
+        ("head", figures["head"] + ("" if figures["gaussians"] is None else f", {figures['gaussians']} Gaussians")),
         ("voice", figures["voice"]),
         ("clip of own motion s", figures["clip_s"]),
         ("size MB", figures["mb"]),

@@ -9,10 +9,13 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+from torch import Tensor
+
 from avatar3d import assets, ranks
 from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._scatter import Counts
 from avatar3d.avatar.linear import LinearSettings
+from avatar3d.avatar.radiance import VARIANTS, RadianceSettings
 from avatar3d.choose import choose
 from avatar3d.contracts import Head, HeadLearner, Perceptual, Tools, TrainableHead
 from avatar3d.errors import InputError
@@ -22,6 +25,7 @@ from avatar3d.perceptual import gradient_loss
 from avatar3d.preview import Preview
 from avatar3d.recipes._device import device_named
 from avatar3d.recipes._lpips import lpips_at_hand
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.records import BLUR_PX2, Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.refine import refine
 from avatar3d.store import (
@@ -52,7 +56,7 @@ class TrainSettings:
     steps: int | None = None  # ends earlier than budget_s where given; alone, the same seed gives the same head
     head: Any = None  # settings of the kind of head, its own dataclass; None: its defaults
     stages: tuple[Stage, ...] | None = None  # what counts when; None: as the kind of head says
-    renderer: str = "native"
+    renderer: str | None = None  # None: the head's own
     device: str = "cpu"  # or "cuda", "cuda:N"
     batch: int = 1  # pictures per step; of several processes together at least one each
     retrack_frames: int = 0  # a capture of up to so many frames to train on has its motion refined on the way
@@ -84,6 +88,9 @@ PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
         # refining takes some 40 s per 1,500 frames, of which the shorter trainings would make better use
         "quality": TrainSettings(450.0, head=LinearSettings(Counts(8000, 11000, 1000, 4000)), retrack_frames=2000),
     },
+    # a ray costs more than a splat: what Gaussians learn in seconds takes a field minutes
+    "radiance": {"quick": TrainSettings(180.0), "standard": TrainSettings(600.0), "quality": TrainSettings(1200.0)}
+    | {name: TrainSettings(1200.0, head=variant()) for name, variant in VARIANTS.items()},
     "triplane": _USUAL | {"talking-gaussian": TrainSettings(450.0, stages=TALKING_GAUSSIAN)},
 }
 
@@ -95,6 +102,12 @@ _USUAL_CUDA = {
     "standard": TrainSettings(90.0, device="cuda", batch=4),
     "quality": TrainSettings(300.0, device="cuda", batch=8),
 }
+
+
+def _many_rays(settings: RadianceSettings) -> RadianceSettings:
+    return replace(settings, fit=replace(settings.fit, samples=1 << 16))
+
+
 CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
     "linear": {
         name: replace(_USUAL_CUDA[name], head=settings)
@@ -102,6 +115,15 @@ CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
             "fast": LinearSettings(fit=_SHARP_SOON),
             "standard": LinearSettings(Counts(12000, 12000, 1200, 5000), fit=_SHARP_SOON),
             "quality": LinearSettings(Counts(16000, 16000, 1800, 8000), fit=_SHARP_SOON),
+        }.items()
+    },
+    "radiance": {
+        name: TrainSettings(seconds, device="cuda", batch=4, head=_many_rays(settings))
+        for name, (seconds, settings) in {
+            "fast": (60.0, RadianceSettings()),
+            "standard": (300.0, RadianceSettings()),
+            "quality": (600.0, RadianceSettings()),
+            **{name: (600.0, variant()) for name, variant in VARIANTS.items()},
         }.items()
     },
 }
@@ -151,7 +173,8 @@ def train(
         preview: shows the head while it is trained to whoever asks for it in another thread.
 
     Returns:
-        The head, and figures: "gaussians", "steps", "training_s", "ms_per_step", "perceptual", "held_out" (PSNR, dB).
+        The head, and figures: "gaussians" (of heads that have some), "steps", "training_s", "ms_per_step",
+        "perceptual", "held_out" (PSNR, dB).
 
     Raises:
         InputError: there is no such head, the folder is not prepared, or too few of its frames can be trained on.
@@ -177,7 +200,7 @@ def _train(
         return part.restore(entry["config"], tensors), entry["figures"]
     capture, track = load_capture(work), load_track(work)
     _check(work, track)
-    tools, perceptual = _tools(capture, track, settings, device, partial(_keep, work.motion(head), key), watch)
+    tools, perceptual = _tools(part, capture, track, settings, device, partial(_keep, work.motion(head), key), watch)
     watch(Progress(_STAGE, 0.0, "first colours"))
     triangles = load_canonical(assets.find(assets.FACE_LANDMARKER, watch)).triangles
     task = part.learner(capture, track, triangles, tools, settings.head, settings.seed)
@@ -185,13 +208,17 @@ def _train(
     figures = _fitted(task, stages, settings, work.run(head), key, watch, preview)
     config, tensors = (trained := task.trained()).config(), trained.tensors()
     trained = part.restore(config, tensors)  # on the CPU, wherever it was trained
-    figures = {"gaussians": len(tensors["means"]), "perceptual": perceptual} | figures
+    figures = _size(tensors) | {"perceptual": perceptual} | figures
     if ranks.rank():
         return trained, figures
     write_tensors(stored, tensors, {"config": config, "figures": figures})
     write_json(work.run(head) / "config.json", asdict(settings))
     work.finish(head, key)
     return trained, figures
+
+
+def _size(tensors: Mapping[str, Tensor]) -> dict[str, int]:
+    return {"gaussians": len(tensors["means"])} if "means" in tensors else {}
 
 
 def load_head(work: Work, head: str = STANDARD) -> Head:
@@ -240,6 +267,7 @@ def _keep(path: Path, key: str, motion: Motion) -> None:
 
 
 def _tools(
+    part: type[TrainableHead],
     capture: Capture,
     track: Track,
     settings: TrainSettings,
@@ -248,7 +276,7 @@ def _tools(
     watch: Watch,
 ) -> tuple[Tools, str]:
     """What the head is trained with, and the name of its perceptual term."""
-    draw = choose("avatar3d.render", settings.renderer)()
+    draw = renderer_of(part, settings.renderer)
     perceptual, name = perceptual_term(device)
 
     def retrack(trained: Head) -> Motion:

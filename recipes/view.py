@@ -16,7 +16,6 @@ import numpy as np
 
 from avatar3d import assets
 from avatar3d.avatars import open_avatar
-from avatar3d.choose import choose
 from avatar3d.contracts import Head
 from avatar3d.data_prep._overlay import Drawing, drawn
 from avatar3d.data_prep.quality import picture_of
@@ -24,6 +23,7 @@ from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.preview import Preview
 from avatar3d.recipes._live import live_window
+from avatar3d.recipes._renderer import renderer_of
 from avatar3d.recipes.create import CreateSettings, create_from
 from avatar3d.recipes.train import as_trained, load_head
 from avatar3d.records import Capture, Motion, Track, Watch, unwatched
@@ -40,7 +40,7 @@ class ViewSettings:
 
     host: str = LOCAL  # beyond this machine a token is asked for
     port: int | None = None  # None: the first free one from 8080 on
-    renderer: str = "native"
+    renderer: str | None = None  # None: the head's own
 
 
 def view(path: Path, settings: ViewSettings, say: Callable[[str], None]) -> dict[str, Any]:
@@ -121,20 +121,20 @@ def opened(path: Path, settings: ViewSettings, preview: Preview | None = None) -
         window.stop()
 
 
-def _of_avatar(path: Path, renderer: str) -> Scene:
+def _of_avatar(path: Path, renderer: str | None) -> Scene:
     if not path.exists():
         raise InputError(f"{path}: no such folder", "name a work folder or a folder NAME.avatar")
     avatar = open_avatar(path)
     footage = Footage(avatar.clip, avatar.head.camera)
-    return Scene(footage, choose("avatar3d.render", renderer)(), {path.name: lambda: avatar.head})
+    return Scene(footage, partial(renderer_of, named=renderer), {path.name: lambda: avatar.head})
 
 
-def _of_work(work: Work, renderer: str) -> Scene:
+def _of_work(work: Work, renderer: str | None) -> Scene:
     if not work.track_file.exists():
         raise InputError(f"{work.path}: no track in this folder", f"run: avatar3d prepare VIDEO -o {work.path}")
     capture, track = load_capture(work), load_track(work)
     footage = Footage(track.motion, track.camera, capture.cuts, capture.frames, _tracked(capture, track))
-    return Scene(footage, choose("avatar3d.render", renderer)(), heads(work), _motions(work, track))
+    return Scene(footage, partial(renderer_of, named=renderer), heads(work), _motions(work, track))
 
 
 def heads(work: Work) -> dict[str, Callable[[], Head]]:

@@ -118,7 +118,7 @@ def _playable(avatar: Path) -> list[str]:
     if about["head"]["part"] != _PLAYED:
         raise InputError(
             f"{avatar}: a page can play linear heads only, not {about['head']['part']}",
-            "bake the avatar first (avatar3d bake)",
+            "bake the avatar first (avatar3d bake); a NeRF head is drawn by a server: avatar3d view",
         )
     return [folder.manifest.name, *about["files"]]
 

@@ -64,6 +64,7 @@ class Scene:
     """Heads by name and the film that they were made from.
 
     Args:
+        draw_of: the renderer of a head.
         heads: how to get each one; it is kept once it was asked for.
         motions: of heads that move by other numbers than the footage's own.
     """
@@ -71,11 +72,11 @@ class Scene:
     def __init__(
         self,
         footage: Footage,
-        draw: Draw,
+        draw_of: Callable[[Head], Draw],
         heads: Mapping[str, Callable[[], Head]],
         motions: Mapping[str, Motion] | None = None,
     ) -> None:
-        self.footage, self._draw = footage, draw
+        self.footage, self._draw_of = footage, draw_of
         self._heads, self._motions = dict(heads), dict(motions or {})
         self._shown: dict[str, _Shown] = {}
         self._rooms_of: Tensor | None = None
@@ -152,7 +153,7 @@ class Scene:
             arkit_map = head.tensors().get("arkit_map")
             motion = self._motions.get(name, self.footage.motion)
             self._shown[name] = _Shown(
-                Player(head, self._draw), None if arkit_map is None else arkit_map.numpy(), motion
+                Player(head, self._draw_of(head)), None if arkit_map is None else arkit_map.numpy(), motion
             )
         return self._shown[name]
 

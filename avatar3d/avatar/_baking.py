@@ -11,7 +11,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import CARRIED, CODE_LIMIT, DrivenHead
+from avatar3d.avatar._driven import CARRIED, DrivenHead
+from avatar3d.avatar._driving import CODE_LIMIT
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.geometry import quat_multiply
 

@@ -1,61 +1,36 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What all our heads share: how a motion becomes codes and a body pose, and how Gaussians are carried into the world.
+"""What all our heads of Gaussians share: how these are carried into the world.
 
-A head has codes psi [K] per frame. How they move its Gaussians is what sets heads apart (`deform`); the result is then
-carried by a blend of two rigid frames, the head's and the body's. Where a motion brings no pose of the body, it is
-predicted from the head's.
-A row of `encode` is [psi K, world_from_head 7, world_from_body 7].
+A head has codes psi [K] per frame (`_driving`). How they move its Gaussians is what sets heads apart (`deform`); the
+result is then carried by a blend of two rigid frames, the head's and the body's.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from abc import abstractmethod
+from collections.abc import Callable, Mapping
 from typing import Any, ClassVar, Self
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar._codes import POSE_FEATURES, pose_features, raw_codes
+from avatar3d.avatar._driving import POSE, Driven, Start, driving_parts, mean_pose
 from avatar3d.avatar._outline import head_outline
 from avatar3d.avatar._scatter import CORE, HEAD, MOUTH, SHELL, TORSO, Scatter, scatter, spacing
 from avatar3d.contracts import HeadLearner, Tools
-from avatar3d.errors import InputError
-from avatar3d.face.arkit import expression_of
-from avatar3d.geometry import apply_pose, project, quat_from_rotvec, quat_multiply
+from avatar3d.geometry import apply_pose, project
 from avatar3d.ops.rig import rig
-from avatar3d.records import Camera, Capture, Gaussians, Motion, Track
+from avatar3d.records import Camera, Capture, Gaussians, Track
 
-POSE = 7
 CARRIED = 9  # channels of an offset that every head has: position 3, rotation vector 3, colour 3
-CODE_LIMIT = 3.5  # codes are clipped there: a head is not trusted further out than the capture went
-_FEATURE_LIMIT = 3.0
-_BLINK_SCALE = 0.3
-_BACKGROUND_FRAMES = 48
 _OPACITY_START = {HEAD: 0.5, SHELL: -0.5, MOUTH: 0.5, TORSO: 0.5, CORE: 4.0}  # logits
 
 
-@dataclass(frozen=True)
-class Start:
-    """What an untrained head is made from."""
-
-    track: Track
-    triangles: np.ndarray  # [F,3] of the canonical face
-    settings: Any  # the head's own
-    seed: int
-    points: Scatter  # on and about the tracked person
-    rest: Tensor  # the head's mean pose [7]
-
-    @property
-    def expression(self) -> int:
-        """Leading components of the tracker's basis that drive the head."""
-        return len(self.points.tables)
-
-
-class DrivenHead(ABC):
-    """A drivable head (contracts.Head); `parts` are its tensors by name."""
+class DrivenHead(Driven):
+    """A drivable head (contracts.Head); of its `parts` means, quats, log_scales, opacity_logits, colours, skin_logits
+    and group are per Gaussian, in head space.
+    """
 
     settings_kind: ClassVar[Callable[[], Any]]  # how large it is, and how it is trained: `counts`, `expression`, `fit`
     fit_kind: ClassVar[Callable[..., Any]]  # the `PictureFit` that trains it
@@ -64,10 +39,6 @@ class DrivenHead(ABC):
     per_gaussian: ClassVar[tuple[str, ...]] = (
         "means", "quats", "log_scales", "opacity_logits", "colours", "skin_logits", "group",
     )  # fmt: skip
-
-    def __init__(self, parts: Mapping[str, Tensor], width: int, height: int) -> None:
-        self.parts = dict(parts)
-        self.width, self.height = width, height
 
     @classmethod
     def from_track(
@@ -112,50 +83,8 @@ class DrivenHead(ABC):
 
     # what all have
 
-    @property
-    def camera(self) -> Camera:
-        K = self.parts["camera_K"]
-        return Camera(K, torch.eye(4, device=K.device), self.width, self.height)
-
-    @property
-    def background(self) -> Tensor:
-        """[H,W,3] 0..1."""
-        return self.parts["background"]
-
-    @property
-    def codes(self) -> int:
-        """K."""
-        return len(self.parts["code_scale"])
-
     def __len__(self) -> int:
         return len(self.parts["means"])
-
-    def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
-        """Rows [T,K+14] for `pose`; expressions outside the capture's range are clipped to it.
-
-        Args:
-            motion: in the personal basis, or as the 52 ARKit scores.
-            cuts: frames at which a new shot begins; jumps of the head are taken for cuts anyway.
-        """
-        parts = {name: self.parts[name].cpu() for name in ("rest_pose", "arkit_map", "code_offset", "code_scale")}
-        raw = raw_codes(motion, self._expression(motion, parts["arkit_map"].numpy()), parts["rest_pose"])
-        codes = ((raw - parts["code_offset"]) / parts["code_scale"]).clamp(-CODE_LIMIT, CODE_LIMIT)
-        head, body = (torch.from_numpy(np.asarray(pose, np.float32)) for pose in (motion.head, self.body(motion, cuts)))
-        return torch.cat([codes, head, body], 1).to(self.parts["means"].device)
-
-    def body(self, motion: Motion, cuts: Sequence[int] = ()) -> np.ndarray:
-        """world_from_body [T,7] float32: the motion's own, and where it brings none, as the head's pose suggests."""
-        if motion.body is not None:
-            return motion.body
-        deviation = self.body_features(motion, cuts) @ self.parts["body_map"].cpu()
-        return body_pose(deviation, self.parts["rest_pose"].cpu()).detach().numpy()
-
-    def body_features(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
-        """[T,19]: a one, then standardised features of the head's pose."""
-        parts = {name: self.parts[name].cpu() for name in ("rest_pose", "pose_offset", "pose_scale")}
-        raw = pose_features(motion.head, parts["rest_pose"], motion.fps, cuts)
-        scaled = ((raw - parts["pose_offset"]) / parts["pose_scale"]).clamp(-_FEATURE_LIMIT, _FEATURE_LIMIT)
-        return torch.cat([torch.ones(len(raw), 1), scaled], 1)
 
     def pose(self, code: Tensor) -> Gaussians:
         """The Gaussians of one frame: code [K+14], a row of `encode`."""
@@ -180,44 +109,6 @@ class DrivenHead(ABC):
         """The head with only the Gaussians `rows` [M]."""
         kept = {name: self.parts[name][rows] for name in self.per_gaussian}
         return type(self)(self.parts | kept, self.width, self.height)
-
-    def to(self, device: torch.device | str) -> Self:
-        """The same head on another device."""
-        return type(self)({k: v.to(device) for k, v in self.parts.items()}, self.width, self.height)
-
-    def config(self) -> dict[str, Any]:
-        return {"width": self.width, "height": self.height}
-
-    def tensors(self) -> dict[str, Tensor]:
-        """`parts`, detached and on the CPU: means, quats, log_scales, opacity_logits, colours, skin_logits, group (per
-        Gaussian, in head space), background [H,W,3], camera_K, rest_pose [7], code_* [K], pose_* [18], body_map
-        [19,6], arkit_map [53,E], and what the kind of head adds.
-        """
-        return {name: tensor.detach().cpu() for name, tensor in self.parts.items()}
-
-    @classmethod
-    def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:
-        return cls(tensors, config["width"], config["height"])
-
-    def _expression(self, motion: Motion, arkit_map: np.ndarray) -> np.ndarray:
-        wanted = arkit_map.shape[1]
-        given = motion.expression.shape[1]
-        if motion.basis == "arkit":
-            if given != len(arkit_map) - 1:
-                raise InputError(f"{given} expression scores per frame", f"give ARKit's {len(arkit_map) - 1}")
-            return expression_of(motion.expression, arkit_map)
-        if motion.basis != "personal" or given < wanted:
-            raise InputError(
-                f"a motion of basis {motion.basis!r} with {given} numbers a frame",
-                f"this head is driven by {wanted} numbers of its own personal basis, or by ARKit scores",
-            )
-        return motion.expression[:, :wanted]
-
-
-def body_pose(deviation: Tensor, rest: Tensor) -> Tensor:
-    """world_from_body [...,7] from a rotation vector and a translation [...,6] about the pose at rest [7]."""
-    turned = quat_multiply(quat_from_rotvec(deviation[..., :3]), rest[:4])
-    return torch.cat([turned, rest[4:] + deviation[..., 3:]], -1)
 
 
 def started(capture: Capture, track: Track, triangles: np.ndarray, settings: Any, seed: int) -> Start:
@@ -253,46 +144,6 @@ def gaussian_parts(points: Scatter) -> dict[str, Tensor]:
         "skin_logits": torch.logit(skin, 0.015),
         "group": torch.from_numpy(points.group),
     }
-
-
-def driving_parts(capture: Capture, start: Start) -> dict[str, Tensor]:
-    """How motion becomes codes and a body pose, from the statistics of the training frames; and the background."""
-    track, rest, expression = start.track, start.rest, start.expression
-    train = track.motion[: track.fitted_frames]
-    codes = raw_codes(train, train.expression[:, :expression], rest)
-    offset, scale = codes.mean(0), codes.std(0).clamp_min(1e-3)
-    # expressions are whitened already, and an open eye stays at 0
-    offset[: expression + 2], scale[:expression] = 0, 1
-    scale[expression : expression + 2] = _BLINK_SCALE
-    features = pose_features(train.head, rest, train.fps, [cut for cut in capture.cuts if cut < len(train)])
-    feature_scale = features.std(0).clamp_min(1e-4)
-    body_map = torch.zeros(1 + POSE_FEATURES, 6)
-    # a body that follows half of the head's shift is nearer to the truth than one that stands still
-    body_map[4:7, 3:] = 0.5 * torch.diag(feature_scale[3:6])
-    if capture.background is not None:
-        plate = capture.background
-    else:
-        chosen = np.linspace(0, len(train) - 1, min(_BACKGROUND_FRAMES, len(train))).astype(int)
-        plate = np.median(capture.frames[chosen], axis=0)
-    return {
-        "background": torch.from_numpy(np.ascontiguousarray(plate, np.float32) / 255),
-        "camera_K": track.camera.K.float(),
-        "rest_pose": rest,
-        "code_offset": offset,
-        "code_scale": scale,
-        "pose_offset": features.mean(0),
-        "pose_scale": feature_scale,
-        "body_map": body_map,
-        "arkit_map": torch.from_numpy(track.arkit_map[:, :expression].astype(np.float32)),
-    }
-
-
-def mean_pose(head: np.ndarray) -> Tensor:
-    """The mean [7] of poses [T,7]: of quaternions, the principal axis of their outer products (Markley, 2007)."""
-    quats = head[:, :4].astype(np.float64)
-    axis = np.linalg.eigh(quats.T @ quats)[1][:, -1]
-    axis *= np.sign(axis @ quats[0])
-    return torch.from_numpy(np.concatenate([axis, head[:, 4:].mean(0)]).astype(np.float32))
 
 
 def visible(points: np.ndarray, world_from_head: Tensor, camera: Camera, margin: float = 0.06) -> np.ndarray:

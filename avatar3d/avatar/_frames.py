@@ -105,6 +105,18 @@ class Frames:
         mask = self._sent("mask", frame, level, self._mask)
         return (mask > 255 * (1 - _SURE)).float()[: self.height >> level, : self.width >> level]
 
+    def sides(self, frame: int) -> tuple[Tensor, Tensor]:
+        """[H,W] float32 each: 1 where the mask is sure of the person, and of the room; 0 everywhere without masks."""
+        if self.masks is None:
+            nothing = torch.zeros(self.height, self.width, device=self.device)
+            return nothing, nothing
+        mask = self._sent("mask", frame, 0, self._mask)
+        return (mask > 255 * (1 - _SURE)).float(), (mask < 255 * _SURE).float()
+
+    def boxes(self, frame: int) -> np.ndarray:
+        """[3,4] int px: left, top, right, bottom of the lip square and of both eyes."""
+        return self._boxes[frame]
+
     def face_box(self, frame: int) -> tuple[int, int, int, int]:
         """Left, top, right, bottom px of the landmarks, inside the picture."""
         low, high = self.points[frame].min(0), self.points[frame].max(0)

@@ -1,34 +1,30 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Trains any driven head on one tracked capture, picture by picture (an `avatar3d.fit.Fittable`).
+"""Trains any head of Gaussians on one tracked capture, picture by picture (an `avatar3d.fit.Fittable`).
 
-What only training needs lives here and not in the head: small corrections of every frame's head and body pose, the
-sampling of frames, relocation, the learned background. One step draws one frame, or a batch. A kind of head adds what
-it learns beside its Gaussians and how they are offset in a frame: see the methods that `PictureFit` leaves open.
+What only training needs lives here and in `_frame_fit`, and not in the head: small corrections of every frame's head
+and body pose, the sampling of frames, relocation, the learned background. One step draws one frame, or a batch. A kind
+of head adds what it learns beside its Gaussians and how they are offset in a frame: see the methods that `PictureFit`
+leaves open.
 """
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
+from abc import abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from math import radians
-from typing import Any, ClassVar, Generic, Self, TypeVar
+from typing import Any, ClassVar, Self, TypeVar
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from avatar3d.avatar._aside import Aside, see_through, solid_of
 from avatar3d.avatar._backdrop import Backdrop
-from avatar3d.avatar._codes import relative_pose
 from avatar3d.avatar._core import Core
-from avatar3d.avatar._driven import POSE, DrivenHead
+from avatar3d.avatar._driven import DrivenHead
 from avatar3d.avatar._fit_settings import FitSettings
-from avatar3d.avatar._frames import Frames, rarity
+from avatar3d.avatar._frame_fit import FrameFit, laid_over, take_back
 from avatar3d.avatar._hidden import Hidden
-from avatar3d.avatar._pose_rows import PoseRows
 from avatar3d.avatar._scatter import EARS, SHELL
-from avatar3d.avatar._turned import turned
 from avatar3d.contracts import Tools
 from avatar3d.density import (
     Relocation,
@@ -41,7 +37,7 @@ from avatar3d.density import (
 )  # fmt: skip
 from avatar3d.ops.picture import picture_loss
 from avatar3d.perceptual import sharpness_loss
-from avatar3d.records import Camera, Capture, Gaussians, Image, Motion, Stage, Track
+from avatar3d.records import Capture, Gaussians, Image, Stage, Track
 from avatar3d.seeds import mixed, seeded
 
 H = TypeVar("H", bound=DrivenHead)
@@ -50,13 +46,12 @@ _LOG_SIZE_RANGE = (-5.8, -1.5)  # log u
 _LOG_ANISOTROPY = 2.3  # the longest axis is at most ten times the shortest
 _SSIM_SHARE = 0.5
 _PAINTED_FRAMES = 48
-_SIDE = 30  # deg to which the head is turned to be looked at
 _LEAST_OPACITY = 1 / 255  # what the renderer leaves out
 _GOLDEN = 0.618034  # steps of this share of a round are spread evenly, however many they are
 _SEEN_WEIGHT = 1e-3  # summed over the painted frames, in pixels
 
 
-class PictureFit(ABC, Generic[H]):
+class PictureFit(FrameFit[H]):
     """`fit(SomeFit(head, ...).painted(), stages, budget)`, then `trained()`.
 
     `learned` are the tensors under training by name: the parts of the head that `rates` names, and what a kind of head
@@ -79,23 +74,13 @@ class PictureFit(ABC, Generic[H]):
     def __init__(
         self, head: H, capture: Capture, track: Track, tools: Tools, settings: FitSettings | None = None
     ) -> None:
-        self.head, self.tools = head, tools
+        super().__init__(head, capture, track, tools)
         self.settings = settings or FitSettings()
-        self.device = head.background.device
-        self.frames = Frames(capture, track, self.device)
-        self.cuts: Sequence[int] = capture.cuts
-        self.corrections = PoseRows(len(track.motion), capture.cuts, self.device)
-        self.chances = rarity(track, self.frames.usable)
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in self.rates}
         # planar in memory, as the loss reads it and the fused Adam writes it
         planar = head.parts["background"].detach().permute(2, 0, 1).clone(memory_format=torch.contiguous_format)
         self.learned["background"] = planar.permute(1, 2, 0).requires_grad_()
         self.head.parts |= self.learned
-        self.codes: Tensor  # [T,K]
-        self.poses: Tensor  # [T,7] world_from_head
-        self.features: Tensor  # [T,19] what the body's pose is foretold from
-        self.bodies: Tensor | None = None  # [T,6] where they stood, measured, as turns and shifts from rest
-        self._follow(track.motion)
         self.demand = torch.zeros(len(head), device=self.device)
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
@@ -113,10 +98,6 @@ class PictureFit(ABC, Generic[H]):
         """As `head.deform(codes)`, differentiable in what is learned. Called once per drawn frame; where `batches` is
         true, once per batch with codes [B,K], for offsets [B,N,...].
         """
-
-    def frame_for(self, stage: Stage, progress: float, step: int) -> int:  # noqa: ARG002
-        """A frame that a step draws: half of the time any, half of the time rare kinds as often as common ones."""
-        return int(torch.multinomial(self.chances, 1))
 
     def own_terms(self, stage: Stage, gaussians: Gaussians) -> dict[str, Tensor]:  # noqa: ARG002
         """Further terms of the loss among those that the stage weighs, of the Gaussians just drawn."""
@@ -206,14 +187,12 @@ class PictureFit(ABC, Generic[H]):
 
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
-        kept |= {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()}
+        kept |= self._motion_state()
         kept |= {f"fixed/{name}": self.head.parts[name] for name in self._fixed()}
         kept |= {f"own/{name}": tensor for name, tensor in self.own_state().items()}
         kept |= {f"hidden/{name}": tensor for name, tensor in self.hidden.state().items()}
         return kept | {
             "counts": torch.tensor([self._relocations, self._retracked, self._pulls]),
-            "motion": torch.cat([self.codes, self.poses, self.features], 1),
-            "bodies": torch.zeros(0, 6) if self.bodies is None else self.bodies,
             "demand": self.demand,
             "unseen": self.unseen,
             "bare": self.backdrop.bare,
@@ -227,7 +206,7 @@ class PictureFit(ABC, Generic[H]):
             take_back(tensor, tensors[f"own/{name}"])
         for name, tensor in self.hidden.state().items():
             take_back(tensor, tensors[f"hidden/{name}"])
-        self.corrections.restore({k.split("/")[1]: v for k, v in tensors.items() if k.startswith("corrections/")})
+        self._take_motion(tensors)
         for name in self._fixed():
             take_back(self.head.parts[name], tensors[f"fixed/{name}"])
         self.core.take(self.head.parts["group"], self.learned)
@@ -236,33 +215,6 @@ class PictureFit(ABC, Generic[H]):
         take_back(self.backdrop.bare, tensors["bare"])
         self._relocations, retracked, self._pulls = tensors["counts"].tolist()
         self._retracked = bool(retracked)
-        widths = [part.shape[1] for part in (self.codes, self.poses, self.features)]
-        self.codes, self.poses, self.features = tensors["motion"].to(self.device).split(widths, 1)
-        bodies = tensors["bodies"].to(self.device)
-        self.bodies = bodies if len(bodies) else None
-
-    @torch.no_grad()
-    def pictures(self) -> dict[str, Tensor]:
-        """Three frames that are not trained on: real, made, four times the difference; the first from both sides."""
-        frames = self.frames.held_out(3) or self.frames.usable[:1].tolist()
-        columns = []
-        for frame in frames:
-            real, made = self.frames.target(frame, 0), self._rendered(frame)
-            columns.append(torch.cat([real, made, (4 * (real - made).abs()).clamp(0, 1)], 1))
-        turns = [torch.tensor([0.0, radians(side), 0.0, 0.0, 0.0, 0.0], device=self.device) for side in (-_SIDE, _SIDE)]
-        sides = [self._rendered(frames[0], turned(self.poses[frames[0]], turn)) for turn in turns]
-        return {"real, made, 4 x difference": torch.cat(columns, 2), f"turned by {_SIDE} deg": torch.cat(sides, 2)}
-
-    @torch.no_grad()
-    def evaluate(self) -> dict[str, float]:
-        """PSNR (dB) on spread held-out frames: whole picture, and the box around the face."""
-        found = []
-        for frame in self.frames.held_out(12):
-            error = (self._rendered(frame).clamp(0, 1) - self.frames.target(frame, 0)).square()
-            x0, y0, x1, y1 = self.frames.face_box(frame)
-            found.append([_psnr(error), _psnr(error[:, y0:y1, x0:x1])])
-        full, face = np.mean(found, 0) if found else (np.nan, np.nan)
-        return {"psnr_full": float(full), "psnr_face_box": float(face)} if found else {}
 
     # the head before and after
 
@@ -290,6 +242,10 @@ class PictureFit(ABC, Generic[H]):
             self.core.take(self.head.parts["group"], self.learned)
         return self
 
+    def rendered(self, frame: int, world_from_head: Tensor, world_from_body: Tensor) -> Tensor:
+        gaussians = self.head.assemble(self.offsets(self.codes[frame]), world_from_head, world_from_body)
+        return laid_over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
+
     @torch.no_grad()
     def trained(self) -> H:
         """The head as it stands: where the body stood is folded into the map from the head's pose; Gaussians that draw
@@ -300,40 +256,11 @@ class PictureFit(ABC, Generic[H]):
         drawn = (parts["opacity_logits"].sigmoid() > _LEAST_OPACITY) & ~self.unseen
         return type(self.head)(parts, self.head.width, self.head.height).keep(drawn.nonzero()[:, 0])
 
-    def _folded_body_map(self) -> Tensor:
-        """The map from features of the head's pose to where the bodies stood: the learned one, and by ridge regression
-        what that leaves.
-        """
-        usable, learned = self.frames.usable, self.learned["body_map"].detach()
-        X, Y = self.features[usable], self.corrections.values[usable, 6:]
-        if self.bodies is not None:
-            Y = Y + self.bodies[usable] - X @ learned
-        gram = X.T @ X + 0.01 * len(X) * torch.eye(X.shape[1], device=self.device)
-        return learned + torch.linalg.solve(gram, X.T @ Y)
-
     # pieces of a step
-
-    @torch.no_grad()
-    def _follow(self, motion: Motion) -> None:
-        """Trains in this motion from now on. What it does not say of the bodies is learned."""
-        self.codes, self.poses, _ = self.head.encode(motion, self.cuts).split([self.head.codes, POSE, POSE], 1)
-        self.features = self.head.body_features(motion, self.cuts).to(self.device)
-        self.corrections.forget(heads=True, bodies=motion.body is not None)
-        if motion.body is not None:
-            self.bodies = relative_pose(motion.body, self.head.parts["rest_pose"].cpu()).to(self.device)
-
-    def _camera(self, level: int) -> Camera:
-        whole, shrink = self.head.camera, 2**level
-        K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
-        return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
 
     def _rough_level(self) -> int:
         """At which pictures are drawn where their detail does not count."""
         return 1 if self.head.height >= self.settings.coarse_from_px else 0
-
-    def _chosen(self, stage: Stage, progress: float, step: int, seed: int) -> int:
-        with seeded(seed):
-            return self.frame_for(stage, progress, step)
 
     def _images(self, level: int) -> list[tuple[Gaussians, Image]]:
         """The frames of this step, posed and drawn: in one call where head and renderer take batches."""
@@ -355,30 +282,12 @@ class PictureFit(ABC, Generic[H]):
         """The Gaussians of a frame, whose poses are corrected by [12]: the head's turn and shift, the body's. Of
         several frames and [B,12] those of a batch.
         """
-        suggested = self.features[frame] @ self.learned["body_map"] if self.bodies is None else self.bodies[frame]
-        head = turned(self.poses[frame], correction[..., :6])
-        return self._posed(frame, head, suggested + correction[..., 6:])
-
-    def _posed(self, frame: int | list[int], world_from_head: Tensor, deviation: Tensor) -> Gaussians:
-        """The Gaussians of a frame with the head in a pose [7], and the body turned and shifted from rest by [6]."""
-        offsets = self.offsets(self.codes[frame])
-        return self.head.assemble(offsets, world_from_head, turned(self.head.parts["rest_pose"], deviation))
+        return self.head.assemble(self.offsets(self.codes[frame]), *self._stood(frame, correction))
 
     def _background(self, level: int) -> Tensor:
         """[3,H,W], the learned one."""
         background = self.learned["background"].permute(2, 0, 1)
         return torch.nn.functional.avg_pool2d(background[None], 2**level)[0] if level else background
-
-    def _rendered(self, frame: int, head: Tensor | None = None) -> Tensor:
-        """[3,H,W] of a held-out frame: only what a new motion would give, no corrections of its own.
-
-        The head's pose may be another than the frame's; the body then goes with it.
-        """
-        if head is None:
-            gaussians = self._posed(frame, self.poses[frame], self.features[frame] @ self._folded_body_map())
-        else:
-            gaussians = self.head.assemble(self.offsets(self.codes[frame]), head, head)
-        return _over(self.tools.draw(gaussians, self._camera(0)), self._background(0))
 
     def _patch_terms(self, image: Image, target: Tensor, frame: int, level: int, step: int) -> dict[str, Tensor]:
         """Of one square about the head, and not in every step: these take time."""
@@ -387,7 +296,7 @@ class PictureFit(ABC, Generic[H]):
             return {"perceptual": nothing, "sharpness": nothing}
         rows, columns = self.frames.patch(frame, level, self.settings.patch_share)
         patch = Image(image.rgb[rows, columns], image.alpha[rows, columns], image.depth)
-        drawn, real = _over(patch, self._background(level)[:, rows, columns]), target[:, rows, columns]
+        drawn, real = laid_over(patch, self._background(level)[:, rows, columns]), target[:, rows, columns]
         looks = nothing if self.tools.perceptual is None else self.tools.perceptual(drawn, real)
         return {"perceptual": looks, "sharpness": sharpness_loss(drawn, real)}
 
@@ -479,20 +388,3 @@ class PictureFit(ABC, Generic[H]):
         self.demand = parts["means"].new_zeros(len(plan.source))
         self.unseen = torch.zeros_like(self.demand, dtype=torch.bool)
         self._pulls = 0
-
-
-def take_back(tensor: Tensor, value: Tensor) -> None:
-    """Gives a tensor, in place, the values of another, which may hold another number of Gaussians."""
-    if tensor.shape == value.shape:
-        tensor.data.copy_(value)
-    else:
-        tensor.data = value.to(tensor.device, copy=True)
-
-
-def _over(image: Image, background: Tensor) -> Tensor:
-    """[3,H,W]: a picture over a background [3,H,W]."""
-    return image.rgb.permute(2, 0, 1) + (1 - image.alpha) * background
-
-
-def _psnr(squared_error: Tensor) -> float:
-    return float(-10 * squared_error.mean().clamp_min(1e-10).log10())

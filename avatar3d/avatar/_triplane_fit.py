@@ -18,7 +18,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from avatar3d.avatar._driven import Start
+from avatar3d.avatar._driving import Start
 from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._picture_fit import PictureFit
 from avatar3d.avatar._scatter import HEAD, MOUTH, SHELL

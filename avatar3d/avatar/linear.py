@@ -15,7 +15,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import CARRIED, DrivenHead, Start
+from avatar3d.avatar._driven import CARRIED, DrivenHead
+from avatar3d.avatar._driving import Start
 from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._linear_fit import LinearFit
 from avatar3d.avatar._scatter import Counts

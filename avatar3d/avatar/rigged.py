@@ -19,7 +19,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import DrivenHead, Start
+from avatar3d.avatar._driven import DrivenHead
+from avatar3d.avatar._driving import Start
 from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._mesh import Frames, carried, frames_of
 from avatar3d.avatar._rigged_fit import RiggedFit

@@ -23,7 +23,8 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._codes import EXTRA_CODES
-from avatar3d.avatar._driven import DrivenHead, Start
+from avatar3d.avatar._driven import DrivenHead
+from avatar3d.avatar._driving import Start
 from avatar3d.avatar._scatter import MOUTH, SHELL, Counts
 from avatar3d.avatar._triplane_field import Branch
 from avatar3d.avatar._triplane_fit import TriplaneFit, TriplaneFitSettings, taught

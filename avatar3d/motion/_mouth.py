@@ -61,7 +61,7 @@ class Mouth:
 
 
 def _moved(head: Head, clip: Motion) -> tuple[np.ndarray, np.ndarray]:
-    """Where the Gaussians [N,3] of the mean face are, and how each number of an expression moves them [K,N,3]; u."""
+    """Where the points [N,3] of the mean face are, and how each number of an expression moves them [K,N,3]; u."""
     numbers = clip.expression.shape[1]
     faces = np.concatenate([np.zeros((1, numbers)), np.eye(numbers)]).astype(np.float32)
     pose = usual_pose(clip)
@@ -77,12 +77,12 @@ def _moved(head: Head, clip: Motion) -> tuple[np.ndarray, np.ndarray]:
     )
     back = invert(torch.from_numpy(pose))
     with torch.no_grad():
-        places = [apply_pose(back, head.pose(code).means.cpu().float()).numpy() for code in head.encode(still)]
+        places = [apply_pose(back, head.pose(code).points.cpu().float()).numpy() for code in head.encode(still)]
     return places[0], np.stack(places[1:]).astype(np.float64) - places[0]
 
 
 def _height(at: np.ndarray, moved: np.ndarray, among: np.ndarray, between_u: tuple[float, float]) -> np.ndarray:
-    """[K] u by which the Gaussians between two heights rise per unit, on average."""
+    """[K] u by which the points between two heights rise per unit, on average."""
     rows = among & (at[:, 1] > between_u[0]) & (at[:, 1] < between_u[1])
     risen: np.ndarray = moved[:, rows, 1].sum(1) / max(1, rows.sum())
     return risen

@@ -3,8 +3,22 @@
 
 from __future__ import annotations
 
+from avatar3d.errors import InputError
 from avatar3d.ops.splat import splat
-from avatar3d.records import Camera, Gaussians, Image
+from avatar3d.records import Camera, Gaussians, Image, Posed
+
+
+def gaussians_of(posed: Posed, renderer: str) -> Gaussians:
+    """What the renderers of splats draw.
+
+    Raises:
+        InputError: it is something else.
+    """
+    if not isinstance(posed, Gaussians):
+        raise InputError(
+            f"renderer {renderer}: draws Gaussians, and this is a radiance field", "choose the renderer volume"
+        )
+    return posed
 
 
 def draw(gaussians: Gaussians, camera: Camera, path: str) -> Image:

@@ -15,7 +15,8 @@ import math
 from torch import Tensor
 
 from avatar3d.errors import InputError
-from avatar3d.records import BLUR_PX2, Camera, Gaussians, Image
+from avatar3d.records import BLUR_PX2, Camera, Image, Posed
+from avatar3d.render._draw import gaussians_of
 
 __all__ = ["Gsplat"]
 
@@ -34,7 +35,8 @@ class Gsplat:
         if importlib.util.find_spec("gsplat") is None:
             raise InputError("renderer gsplat: the package is not installed", f"pip install gsplat==1.5.3, or {_OURS}")
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
+    def __call__(self, posed: Posed, camera: Camera) -> Image:
+        gaussians = gaussians_of(posed, "gsplat")
         device = gaussians.means.device
         if device.type != "cuda":
             raise InputError(

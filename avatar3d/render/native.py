@@ -6,8 +6,8 @@ from __future__ import annotations
 from torch import Tensor
 
 from avatar3d.ops.filmed import filmed, filmed_posed
-from avatar3d.records import AtRest, Camera, Gaussians, Image
-from avatar3d.render._draw import draw
+from avatar3d.records import AtRest, Camera, Image, Posed
+from avatar3d.render._draw import draw, gaussians_of
 
 __all__ = ["Native"]
 
@@ -17,11 +17,12 @@ class Native:
 
     batches = True
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
-        return draw(gaussians, camera, "auto")
+    def __call__(self, posed: Posed, camera: Camera) -> Image:
+        return draw(gaussians_of(posed, "native"), camera, "auto")
 
-    def film(self, gaussians: Gaussians, camera: Camera, background: Tensor) -> Tensor:
+    def film(self, posed: Posed, camera: Camera, background: Tensor) -> Tensor:
         """A finished picture [H,W,3] uint8 over a background [3,H,W] 0..1; see `avatar3d.ops.filmed`."""
+        gaussians = gaussians_of(posed, "native")
         return filmed(
             gaussians.means,
             gaussians.quats,

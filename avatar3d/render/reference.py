@@ -3,8 +3,8 @@
 
 from __future__ import annotations
 
-from avatar3d.records import Camera, Gaussians, Image
-from avatar3d.render._draw import draw
+from avatar3d.records import Camera, Image, Posed
+from avatar3d.render._draw import draw, gaussians_of
 
 __all__ = ["Reference"]
 
@@ -14,5 +14,5 @@ class Reference:
 
     batches = True
 
-    def __call__(self, gaussians: Gaussians, camera: Camera) -> Image:
-        return draw(gaussians, camera, "reference")
+    def __call__(self, posed: Posed, camera: Camera) -> Image:
+        return draw(gaussians_of(posed, "reference"), camera, "reference")

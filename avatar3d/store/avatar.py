@@ -33,6 +33,7 @@ from avatar3d.store.track import load_motion, motion_arrays, motion_from, save_m
 AVATAR_VERSION = 2
 AVATAR_SUFFIX = ".avatar"
 VOICE, LIVE_VOICE = "audio2motion", "audio2motion_live"
+_SPLATS = "splats.ply"
 _NETWORK = "audio2motion.onnx"
 _PACKED = "head.safetensors.gz"  # of a compact avatar
 _KIND, _LARGEST_BYTE = 3, 127  # numbers of an offset that are of one kind
@@ -121,8 +122,10 @@ class AvatarFolder:
         rig, _ = load_tensors(self.path / "rig.safetensors")
         if "table_steps" in rig:
             rig["tables"] = rig["tables"].float() * rig.pop("table_steps").repeat_interleave(_KIND, 1)
-        splats = Ply(y_down=False).read(self.path / "splats.ply")
-        still = {name: getattr(splats, name) for name in SPLAT_TENSORS}
+        still = {}
+        if (self.path / _SPLATS).is_file():  # a radiance field has none
+            splats = Ply(y_down=False).read(self.path / _SPLATS)
+            still = {name: getattr(splats, name) for name in SPLAT_TENSORS}
         return {**_floats(rig), **still, "background": background}
 
     def read_voice(self, name: str = VOICE) -> dict[str, Tensor]:
@@ -161,8 +164,9 @@ def _named(folder: AvatarFolder, file: Path) -> str:
 
 
 def _write_whole(folder: Path, head: Mapping[str, Tensor], clip: Motion) -> None:
-    splats = Gaussians(**{name: head[name] for name in SPLAT_TENSORS}, group=torch.zeros(len(head["means"])))
-    Ply(y_down=False).write(folder / "splats.ply", splats)
+    if "means" in head:
+        splats = Gaussians(**{name: head[name] for name in SPLAT_TENSORS}, group=torch.zeros(len(head["means"])))
+        Ply(y_down=False).write(folder / _SPLATS, splats)
     apart = {*SPLAT_TENSORS, "background"}
     rig = {name: _halved(tensor) for name, tensor in head.items() if name not in apart}
     if "tables" in rig and head["tables"].shape[2:] == (3 * _KIND,):

@@ -9,26 +9,35 @@ import pytest
 import torch
 from made_up import COUNTS, MadeUp
 
+from avatar3d.avatar._radiance_fit import RadianceFitSettings
+from avatar3d.avatar.radiance import RadianceSettings
 from avatar3d.avatar.triplane import TriplaneSettings
 from avatar3d.avatars import Avatar, open_avatar, save_avatar
 from avatar3d.choose import choose, names
-from avatar3d.contracts import Head, Tools, TrainableHead
+from avatar3d.contracts import Draw, Head, Tools, TrainableHead
 from avatar3d.fit import Budget, StepReport, fit
 from avatar3d.perceptual import gradient_loss
-from avatar3d.render.native import Native
 
 HEADS = names("avatar3d.avatar")
 STEPS = 3
 # where the usual ones would take long
-SETTINGS = {"triplane": TriplaneSettings(COUNTS, taught_steps=2)}
+SETTINGS = {
+    "radiance": RadianceSettings(COUNTS, cells=24, fit=RadianceFitSettings(samples=4000)),
+    "triplane": TriplaneSettings(COUNTS, taught_steps=2),
+}
 
 
 def _trained(made_up: MadeUp, name: str) -> tuple[Head, list[StepReport]]:
     part: type[TrainableHead] = choose("avatar3d.avatar", name)
-    tools = Tools(Native(), gradient_loss)
+    tools = Tools(_draw(part), gradient_loss)
     task = part.learner(made_up.capture, made_up.track, made_up.triangles, tools, SETTINGS.get(name))
     reports = list(fit(task, part.stages, Budget(steps=STEPS), reviews=1))
     return task.trained(), reports
+
+
+def _draw(head: Head | type[Head]) -> Draw:
+    draw: Draw = choose("avatar3d.render", getattr(head, "renderer", "native"))()
+    return draw
 
 
 @pytest.fixture(scope="module", params=HEADS)
@@ -39,7 +48,7 @@ def trained(request: pytest.FixtureRequest, made_up: MadeUp) -> tuple[Head, list
 def _picture(head: Head, made_up: MadeUp) -> torch.Tensor:
     with torch.no_grad():
         code = head.encode(made_up.track.motion)[5]
-        return Native()(head.pose(code), head.camera).over(head.background)
+        return _draw(head)(head.pose(code), head.camera).over(head.background)
 
 
 def test_it_is_trained_by_the_one_loop(trained: tuple[Head, list[StepReport]], made_up: MadeUp) -> None:
@@ -75,11 +84,11 @@ def test_the_same_seed_trains_the_same_head(made_up: MadeUp, trained: tuple[Head
     assert all(torch.equal(tensor, head.tensors()[name]) for name, tensor in other.tensors().items())
 
 
-def test_a_frames_gaussians_hang_on_its_codes_and_its_poses(
+def test_what_a_frame_shows_hangs_on_its_codes_and_its_poses(
     trained: tuple[Head, list[StepReport]], made_up: MadeUp
 ) -> None:
     head, _ = trained
     codes = head.encode(made_up.track.motion)
     assert codes.shape[0] == len(made_up.track.motion)
-    first, other = (head.pose(code).means for code in codes[[0, 20]])
+    first, other = (head.pose(code).points for code in codes[[0, 20]])
     assert (first - other).norm(dim=1).max() > 0.01

@@ -10,7 +10,7 @@ import pytest
 import torch
 from made_up import SETTINGS, MadeUp
 
-from avatar3d.avatar._driven import CODE_LIMIT
+from avatar3d.avatar._driving import CODE_LIMIT
 from avatar3d.avatar._turned import turned
 from avatar3d.avatar.linear import LinearHead
 from avatar3d.choose import choose

@@ -4,7 +4,7 @@ from __future__ import annotations
 import pytest
 import torch
 
-from avatar3d.avatar._driven import body_pose
+from avatar3d.avatar._driving import body_pose
 from avatar3d.avatar._turned import turned
 
 

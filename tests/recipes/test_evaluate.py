@@ -153,7 +153,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Work:
     (folder.path / "me.avatar").mkdir()
     (folder.path / "me.avatar" / "avatar.json").write_text("{}")
     monkeypatch.setattr(recipe, "Landmarker", PatternLandmarker)
-    monkeypatch.setattr(recipe, "choose", lambda *_: PatternDraw)
+    monkeypatch.setattr(recipe, "renderer_of", lambda *_: PatternDraw())
     monkeypatch.setattr(assets, "find", lambda name, *_: Path(name))
     return folder
 

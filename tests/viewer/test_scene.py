@@ -27,7 +27,7 @@ def made(face_task: Path) -> MadeUp:
 def scene(made: MadeUp) -> Scene:
     tracked = np.full((SIZE, SIZE, 3), (9, 200, 9), np.uint8)
     footage = Footage(made.track.motion, made.track.camera, (), made.capture.frames, lambda _: tracked)
-    return Scene(footage, Native(), {"linear": lambda: made.truth})
+    return Scene(footage, lambda _: Native(), {"linear": lambda: made.truth})
 
 
 def db(one: np.ndarray, two: np.ndarray) -> float:
@@ -63,7 +63,7 @@ def test_the_film_stands_beside_the_head_plain_tracked_or_as_error(scene: Scene,
 
 def test_without_a_head_the_film_is_shown_and_without_a_film_the_head(scene: Scene, made: MadeUp) -> None:
     np.testing.assert_array_equal(scene.picture(Request(None, 5, SIZE, SIZE)), made.capture.frames[5])
-    alone = Scene(Footage(made.track.motion, made.track.camera), Native(), {"it": lambda: made.truth})
+    alone = Scene(Footage(made.track.motion, made.track.camera), lambda _: Native(), {"it": lambda: made.truth})
     assert alone.picture(Request("it", 5, 2 * SIZE, SIZE, beside="filmed")).shape == (SIZE, 2 * SIZE, 3)
 
 
@@ -94,7 +94,7 @@ def test_a_head_is_fetched_once_and_anew_when_it_has_changed(scene: Scene, made:
 
 def test_any_kind_of_head_is_drawn(made: MadeUp) -> None:
     head = TriplaneHead.from_track(made.capture, made.track, made.triangles)
-    scene = Scene(Footage(made.track.motion, made.track.camera), Native(), {"triplane": lambda: head})
+    scene = Scene(Footage(made.track.motion, made.track.camera), lambda _: Native(), {"triplane": lambda: head})
     expected = film(head, made.track.motion[4:5])[0]
     assert db(scene.picture(Request("triplane", 4, SIZE, SIZE)), expected) > 40
 

@@ -45,7 +45,7 @@ def made(face_task: Path) -> MadeUp:
 @pytest.fixture
 def scene(made: MadeUp) -> Scene:
     footage = Footage(made.track.motion, made.track.camera, (), made.capture.frames)
-    return Scene(footage, Native(), {"linear": lambda: made.truth})
+    return Scene(footage, lambda _: Native(), {"linear": lambda: made.truth})
 
 
 @pytest.fixture
@@ -149,7 +149,7 @@ def test_the_head_in_training_appears_and_curves_are_drawn(made: MadeUp, tmp_pat
         log.scalars(lambda: {"loss": 0.5, "figures/psnr": 30.0}, step, 0.0, now=True)
     log.close()
     preview = Preview(least_s=0.0)
-    scene = Scene(Footage(made.track.motion, made.track.camera, (), made.capture.frames), Native(), {})
+    scene = Scene(Footage(made.track.motion, made.track.camera, (), made.capture.frames), lambda _: Native(), {})
     with Window(scene, "me", tmp_path, preview, port=0) as window, looking(window) as one:
         one.stand()
         film = scene.picture(window.panel.asked(SIZE, SIZE, None))

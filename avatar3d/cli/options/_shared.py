@@ -43,10 +43,13 @@ class Making(Verb):
 
     head: Annotated[str, arg(metavar="NAME")] = "linear"
     """What kind of head: linear (linear in the movement), triplane (TalkingGaussian's: a field moves it), rigged (bound
-    to the face's mesh), or the dotted name of a part of your own. Each kind has its own avatar in the work folder."""
+    to the face's mesh), radiance (a NeRF), or the dotted name of a part of your own. Each kind has its own avatar in
+    the work folder."""
     preset: Annotated[str, arg(metavar="NAME")] = "standard"
     """How long the head trains: on two cores quick about 1 min, standard at most 4 min, quality at most 8 min; on a GPU
-    fast 30 s, standard 90 s, quality 5 min. talking-gaussian, of the triplane head: 8 min by that paper's schedule."""
+    fast 30 s, standard 90 s, quality 5 min. talking-gaussian, of the triplane head: 8 min by that paper's schedule.
+    Of the radiance head quick takes 3 min, standard 10, quality 20, as do rad-nerf, er-nerf and geneface++, after those
+    papers."""
     device: Annotated[str, arg(metavar="NAME")] = "cpu"
     """What the head is trained on: cpu, cuda or cuda:N."""
     voice: Annotated[str, arg(metavar="NAME")] = "tcn"
