@@ -65,7 +65,7 @@ def march(
     named = {"origins": origins, "directions": directions} | ({} if jitter is None else {"jitter": jitter})
     given = _native.prepared("march", **{name: (tensor, tuple(tensor.shape)) for name, tensor in named.items()})
     cells = occupied.contiguous()
-    pointers = [tensor.data_ptr() for tensor in (*given, cells)]
+    pointers: list[int | None] = [tensor.data_ptr() for tensor in (*given, cells)]
     if jitter is None:
         pointers.insert(2, None)
     rays = _Rays(*pointers, len(origins), len(cells), min(most, MOST_STEPS), step)
