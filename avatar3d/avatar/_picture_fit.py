@@ -25,6 +25,7 @@ from avatar3d.avatar._fit_settings import FitSettings
 from avatar3d.avatar._frame_fit import FrameFit, laid_over, take_back
 from avatar3d.avatar._hidden import Hidden
 from avatar3d.avatar._scatter import EARS, SHELL
+from avatar3d.avatar._skin import Skin
 from avatar3d.contracts import Tools
 from avatar3d.density import (
     Relocation,
@@ -85,6 +86,7 @@ class PictureFit(FrameFit[H]):
         self.unseen = torch.zeros(len(head), dtype=torch.bool, device=self.device)
         self.hidden = Hidden(head.parts["group"])
         self.core = Core(head.parts["group"], self.learned, float(track.neutral[list(EARS), 2].mean()))
+        self.skin = Skin(head.parts["means"], head.parts["group"])
         self.aside = Aside(*solid_of(head.parts, track.neutral), track.camera)
         self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
         self._pulls = 0  # steps that `demand` sums up
@@ -166,6 +168,8 @@ class PictureFit(FrameFit[H]):
         if progress > self.settings.refine_from:
             self.corrections.update(0.03**progress)
         self.core.hold(self.learned)
+        if step % self.settings.skin_every == 0:
+            self.skin.hold(means, self.head.parts["group"], self.settings.skin_u)
         sizes = self.learned["log_scales"]
         sizes.clamp_(*_LOG_SIZE_RANGE)
         if step % 10 == 0:
