@@ -2,8 +2,9 @@
 // The CPU body of avatar3d.ops.hashgrid. Sixteen points at a time, feature by feature; rows of the caller's point-first
 // arrays are made from (and split into) columns by 16x16 transpositions while they are in the first-level cache.
 //
-// Forward: a task is a block of points. Backward: first the same for the positions, then a task is one level, so that
-// nobody else adds to its table, in the order of the points: the same bits on any number of threads.
+// Forward: a task is a block of points, so large that a level's table, once it is near, is read many times before the
+// next level's takes its place. Backward: first the same for the positions, then a task is one level, so that nobody else
+// adds to its table, in the order of the points: the same bits on any number of threads.
 #include <algorithm>
 
 #include "hashgrid/hashgrid.h"
@@ -15,15 +16,29 @@ namespace avatar3d {
 namespace hashgrid {
 namespace {
 
-constexpr int kVecs = 32;  // of points in a block
-constexpr int kBlock = kVecs * kLanes;
-constexpr int kStride = kBlock + kLanes;  // columns a power of two apart would meet in one set of the cache
-constexpr int64_t kSpan = 8192;           // points whose columns are kept between the two halves of the backward
+constexpr int64_t kBlock = 8192;      // points at most, and
+constexpr int64_t kBlockRoom = 1 << 18;  // numbers of theirs: they should stay in the second-level cache
+constexpr int64_t kSpanRoom = 1 << 21;   // as many are kept between the two halves of the backward
+constexpr int kTasks = 4;                // for each thread, so that none waits long for the last
 
 struct Scratch {
   Buffer<float> positions;  // [columns, block]
   Buffer<float> values;     // [grids * features, block]
 };
+
+// Vectors of a block, of all there are.
+int64_t vecs_of_block(int64_t vecs, int width) {
+  const int64_t fair = vecs / (int64_t{kTasks} * Pool::shared().threads());
+  const int64_t most = std::min(kBlock, kBlockRoom / width) / kLanes;
+  return std::max<int64_t>(std::min(fair, most), 8);
+}
+
+// Points whose columns are kept between the two halves of the backward. Sums depend on it, so that nothing but the shape
+// may.
+int64_t points_of_span(int width) { return std::max(kBlock, std::min(8 * kBlock, kSpanRoom / width / kLanes * kLanes)); }
+
+// Columns a power of two apart would meet in one set of the cache.
+int64_t apart(int64_t points) { return points + kLanes; }
 
 struct Workspace {
   std::vector<Scratch> threads;
@@ -130,9 +145,10 @@ struct Spot {
 };
 
 template <int kDims, int kFeatures>
-void encode(const Level& level, const float* table, const float* positions, int64_t stride, int vecs, float* values) {
+void encode(const Level& level, const float* table, const float* positions, int64_t stride, int64_t vecs,
+            float* values) {
   constexpr int kLines = Spot<kDims, kFeatures>::kLines;
-  for (int v = 0; v < vecs; ++v) {
+  for (int64_t v = 0; v < vecs; ++v) {
     const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
     Vec weight[kLines], sum[2 * kFeatures], run[2 * kFeatures];
     line_weights(spot.place, weight);
@@ -149,9 +165,9 @@ void encode(const Level& level, const float* table, const float* positions, int6
 // d loss / d position added to slopes [columns, stride].
 template <int kDims, int kFeatures>
 void slopes_by_position(const Level& level, const float* table, const float* positions, const float* gradients,
-                        int64_t stride, int vecs, float* slopes, int64_t slope_stride) {
+                        int64_t stride, int64_t vecs, float* slopes, int64_t slope_stride) {
   constexpr int kLines = Spot<kDims, kFeatures>::kLines;
-  for (int v = 0; v < vecs; ++v) {
+  for (int64_t v = 0; v < vecs; ++v) {
     const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
     Vec weight[kLines], run[2 * kFeatures], value[kLines], slope[kDims];
     line_weights(spot.place, weight);
@@ -204,62 +220,73 @@ struct Body {
     return tables + encoding.levels.at[grid].first * kFeatures;
   }
 
+  // body(first vector, how many, the thread's scratch) for blocks of all vectors
+  template <class Each>
+  void each_block(int64_t vecs, Each&& body) {
+    const int64_t most = vecs_of_block(vecs, encoding.width());
+    Pool::shared().run(static_cast<int>((vecs + most - 1) / most), [&](int block, int slot) {
+      const int64_t first = block * most;
+      body(first, std::min(most, vecs - first), work.threads[slot]);
+    });
+  }
+
   void forward(const float* points, const float* tables, int64_t count, float* out) {
-    const int blocks = static_cast<int>((count + kBlock - 1) / kBlock), width = encoding.width();
-    Pool::shared().run(blocks, [&](int block, int slot) {
-      const int64_t first = int64_t{block} * kBlock;
-      const Points here = in_order(first, std::min<int64_t>(kBlock, count - first));
-      float* positions = work.threads[slot].positions.need(static_cast<size_t>(encoding.columns) * kStride);
-      float* values = work.threads[slot].values.need(static_cast<size_t>(width) * kStride);
-      const int vecs = static_cast<int>(here.vecs);
-      for (int v = 0; v < vecs; ++v) {
-        read_rows(points, encoding.columns, here, v, false, positions + v * kLanes, kStride);
+    const int width = encoding.width();
+    each_block((count + kLanes - 1) / kLanes, [&](int64_t first, int64_t vecs, Scratch& scratch) {
+      const Points here = in_order(first * kLanes, std::min(vecs * kLanes, count - first * kLanes));
+      const int64_t stride = apart(vecs * kLanes);
+      float* positions = scratch.positions.need(static_cast<size_t>(encoding.columns * stride));
+      float* values = scratch.values.need(static_cast<size_t>(width * stride));
+      for (int64_t v = 0; v < vecs; ++v) {
+        read_rows(points, encoding.columns, here, v, false, positions + v * kLanes, stride);
       }
       for (int grid = 0; grid < encoding.levels.count; ++grid) {
-        encode<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid), positions, kStride, vecs,
-                                 values + static_cast<size_t>(grid) * kFeatures * kStride);
+        encode<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid), positions, stride, vecs,
+                                 values + grid * kFeatures * stride);
       }
-      for (int v = 0; v < vecs; ++v) write_rows(values + v * kLanes, kStride, here, v, width, out);
+      for (int64_t v = 0; v < vecs; ++v) write_rows(values + v * kLanes, stride, here, v, width, out);
     });
   }
 
   // The columns of a span's positions and gradients, and d_points [count, columns] of it where wanted.
-  void split(const Points& span, const float* points, const float* tables, const float* gradient, float* d_points) {
-    const int blocks = static_cast<int>((span.vecs + kVecs - 1) / kVecs), width = encoding.width();
+  void split(const Points& span, int64_t stride, const float* points, const float* tables, const float* gradient,
+             float* d_points) {
+    const int width = encoding.width();
     float *positions = work.positions.data(), *gradients = work.gradients.data();
-    Pool::shared().run(blocks, [&](int block, int slot) {
-      const int64_t first = int64_t{block} * kVecs;
-      const int vecs = static_cast<int>(std::min<int64_t>(kVecs, span.vecs - first));
+    each_block(span.vecs, [&](int64_t first, int64_t vecs, Scratch& scratch) {
       for (int64_t v = first; v < first + vecs; ++v) {
-        read_rows(points, encoding.columns, span, v, false, positions + v * kLanes, kSpan);
-        read_rows(gradient, width, span, v, true, gradients + v * kLanes, kSpan);
+        read_rows(points, encoding.columns, span, v, false, positions + v * kLanes, stride);
+        read_rows(gradient, width, span, v, true, gradients + v * kLanes, stride);
       }
       if (!d_points) return;
-      float* slopes = work.threads[slot].positions.need(static_cast<size_t>(encoding.columns) * kBlock);
-      std::fill(slopes, slopes + encoding.columns * kBlock, 0.f);
+      const int64_t block = apart(vecs * kLanes);
+      float* slopes = scratch.positions.need(static_cast<size_t>(encoding.columns * block));
+      std::fill(slopes, slopes + encoding.columns * block, 0.f);
       for (int grid = 0; grid < encoding.levels.count; ++grid) {
         slopes_by_position<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid),
                                              positions + first * kLanes,
-                                             gradients + grid * kFeatures * kSpan + first * kLanes, kSpan, vecs,
-                                             slopes, kBlock);
+                                             gradients + grid * kFeatures * stride + first * kLanes, stride, vecs,
+                                             slopes, block);
       }
-      for (int v = 0; v < vecs; ++v) {
+      for (int64_t v = 0; v < vecs; ++v) {
         for (int k = 0; k < encoding.columns; ++k) {
-          float* slope = slopes + k * kBlock + v * kLanes;
-          store(slope, unless_held(load(positions + k * kSpan + (first + v) * kLanes), load(slope)));
+          float* slope = slopes + k * block + v * kLanes;
+          store(slope, unless_held(load(positions + k * stride + (first + v) * kLanes), load(slope)));
         }
-        write_rows(slopes + v * kLanes, kBlock, span, first + v, encoding.columns, d_points);
+        write_rows(slopes + v * kLanes, block, span, first + v, encoding.columns, d_points);
       }
     });
   }
 
   void backward(const float* points, const float* tables, const float* gradient, int64_t count, float* d_points,
                 float* d_tables) {
-    work.positions.need(static_cast<size_t>(encoding.columns) * kSpan);
-    work.gradients.need(static_cast<size_t>(encoding.width()) * kSpan);
-    for (int64_t first = 0; first < std::max<int64_t>(count, 1); first += kSpan) {
-      const Points span = spread(first, std::min(kSpan, count - first));
-      split(span, points, tables, gradient, d_points);
+    const int64_t most = std::min(points_of_span(encoding.width()), (count + kLanes - 1) / kLanes * kLanes);
+    const int64_t stride = apart(most);
+    work.positions.need(static_cast<size_t>(encoding.columns * stride));
+    work.gradients.need(static_cast<size_t>(encoding.width() * stride));
+    for (int64_t first = 0; first < std::max<int64_t>(count, 1); first += std::max<int64_t>(most, 1)) {
+      const Points span = spread(first, std::min(most, count - first));
+      split(span, stride, points, tables, gradient, d_points);
       if (!d_tables) continue;
       // the last levels are the largest, so they come first
       Pool::shared().run(encoding.levels.count, [&](int task, int) {
@@ -267,8 +294,8 @@ struct Body {
         const Level& level = encoding.levels.at[grid];
         float* table = d_tables + level.first * kFeatures;
         if (!first) std::fill(table, table + int64_t{level.rows} * kFeatures, 0.f);
-        add_to_table<kDims, kFeatures>(level, work.positions.data(), work.gradients.data() + grid * kFeatures * kSpan,
-                                       kSpan, span.vecs, table);
+        add_to_table<kDims, kFeatures>(level, work.positions.data(), work.gradients.data() + grid * kFeatures * stride,
+                                       stride, span.vecs, table);
       });
     }
   }
