@@ -29,5 +29,5 @@ class FitSettings:
     hidden_look: int = 3  # after so many of these, it is measured anew who is hidden
     aside_every: int = 8  # steps: the head is also seen from a side that no frame shows
     skin_u: float = 0.012  # how far before or behind the tracked surface the face's own Gaussians may lie
-    skin_every: int = 20  # steps between two looks at that
+    skin_every: int = 20  # steps between two looks at that; 0: never
     retrack_at: float = 0.1  # the motion is measured again, where there is a way to: even a blurred head knows better

@@ -168,7 +168,7 @@ class PictureFit(FrameFit[H]):
         if progress > self.settings.refine_from:
             self.corrections.update(0.03**progress)
         self.core.hold(self.learned)
-        if step % self.settings.skin_every == 0:
+        if self.settings.skin_every and step % self.settings.skin_every == 0:
             self.skin.hold(means, self.head.parts["group"], self.settings.skin_u)
         sizes = self.learned["log_scales"]
         sizes.clamp_(*_LOG_SIZE_RANGE)

@@ -24,8 +24,8 @@ from avatar3d.records import Camera, Gaussians, Image
 from avatar3d.render.native import Native
 
 STAGE = Stage("all", 1.0, {"picture": 1.0, "alpha": 0.1, "solid": 0.1, "perceptual": 0.1, "sharpness": 0.1})
-# relocation and the look at what is hidden come rarely, and have to ask who is meant
-SMALL = FitSettings(patch_share=0.25, patch_every=1, refine_from=0.0, relocate_until=0.0, hidden_every=0)
+# relocation and the looks at what is hidden and at the skin come rarely, and have to ask who is meant
+SMALL = FitSettings(patch_share=0.25, patch_every=1, refine_from=0.0, relocate_until=0.0, hidden_every=0, skin_every=0)
 
 
 class Smears:
