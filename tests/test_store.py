@@ -190,7 +190,7 @@ def test_a_compact_voice_is_bytes_that_come_back_near(tmp_path: Path) -> None:
         assert (apart <= voice["net.0.weight"].abs().amax((1, 2)) / 127 * 0.71).all()
         assert torch.equal(back["net.0.bias"], voice["net.0.bias"])
         assert back["gain"] == 1.5 and back["gain"].shape == ()
-    assert (folder.path / "audio2motion.safetensors.gz").stat().st_size < 1.2 * 40 * 16 * 3
+    assert (folder.path / "audio2motion.safetensors.gz").stat().st_size < 1.4 * 40 * 16 * 3
     assert not (folder.path / "audio2motion.onnx").exists()
 
 
