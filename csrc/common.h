@@ -20,7 +20,7 @@
 
 namespace avatar3d {
 
-enum Status : int { kDone = 0, kOutOfMemory = 1, kTooLarge = 2, kDeviceFault = 3 };
+enum Status : int { kDone = 0, kOutOfMemory = 1, kTooLarge = 2, kDeviceFault = 3, kOutOfOrder = 4 };
 
 // A function at the border to C: exceptions end here.
 template <class Body>

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 from avatar3d.errors import InputError
-from avatar3d.recipes import bench_track
+from avatar3d.recipes import bench_field, bench_track
 from avatar3d.store import replacing
 
 BEGIN, END = "<!-- bench -->", "<!-- /bench -->"
@@ -62,6 +62,9 @@ def markdown(figures: Mapping[str, Any]) -> str:
     if figures.get("steps"):
         heads = ("a step of training", "perceptual term", "threads", "whole step", "of it: draw", "backward", "load")
         parts.append(_table(heads, [_step_line(row) for row in figures["steps"]]))
+    if figures.get("field"):
+        parts.append("Kernels of a radiance field, beside other ways to the same numbers on the same threads.\n")
+        parts.append(_table(bench_field.HEADS, [bench_field.cells(row) for row in figures["field"]]))
     if figures.get("track"):
         parts.append("Tracking made-up people, whose truth is known; landmarks carry .7 px of noise a coordinate.\n")
         parts.append(_table(bench_track.HEADS, [bench_track.cells(row) for row in figures["track"]]))

@@ -25,7 +25,11 @@ from avatar3d.threads import usable_cores
 
 ABI = 2  # as AVATAR3D_ABI in csrc/common.h
 ISAS = ("avx512", "avx2", "portable")  # best first
-FAULTS = {1: "out of memory", 2: "more Gaussians or tile hits than 2^31"}
+FAULTS = {
+    1: "out of memory",
+    2: "more Gaussians or tile hits than 2^31",
+    4: "samples.first does not rise from 0 to the number of samples",
+}
 DEVICE_FAULT = 3
 
 _log = logging.getLogger(__name__)

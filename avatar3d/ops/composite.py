@@ -52,10 +52,12 @@ def composite_reference(
     density: Tensor, values: Tensor, samples: Samples, stop: float = 1e-4
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The twin of `composite` in plain torch."""
-    rays = len(samples.first) - 1
-    numbers = torch.arange(rays, device=density.device)
-    row = torch.repeat_interleave(numbers, samples.first.diff(), output_size=len(density))
-    column = torch.arange(len(row), device=row.device) - samples.first[row]
+    first = samples.first
+    if not (first[0] == 0 and first[-1] == len(density) and (first.diff() >= 0).all()):
+        raise ValueError(f"composite: {_native.FAULTS[4]}")
+    rays = len(first) - 1
+    row = torch.repeat_interleave(torch.arange(rays, device=density.device), first.diff(), output_size=len(density))
+    column = torch.arange(len(row), device=row.device) - first[row]
     deepest = int(column.max()) + 1 if len(row) else 0
     # below 0 counts as 0, and what is no number stays none
     absorbed = (density * (samples.ends - samples.begins)).clamp_min(0)
@@ -76,13 +78,10 @@ def _check(density: Tensor, values: Tensor, samples: Samples) -> None:
         raise ValueError(f"composite: density has shape {tuple(density.shape)}, expected {(count,)}")
     if values.ndim != 2 or len(values) != count or not 1 <= values.shape[1] <= MOST_VALUES:
         raise ValueError(f"composite: values have shape {tuple(values.shape)}, expected ({count}, 1..{MOST_VALUES})")
-    first = samples.first
+    first = samples.first  # what stands in it is looked at by the kernel on the CPU; elsewhere that would take waiting
     if first.ndim != 1 or not len(first) or first.dtype != torch.int64 or first.device != density.device:
         found = f"{first.dtype} of shape {tuple(first.shape)} on {first.device}"
         raise ValueError(f"composite: samples.first is {found}, expected torch.int64 (N+1,) on {density.device}")
-    # on a GPU that would wait for it; there the kernel stays within its arrays whatever `first` says
-    if first.device.type == "cpu" and not (first[0] == 0 and first[-1] == count and (first.diff() >= 0).all()):
-        raise ValueError(f"composite: samples.first does not rise from 0 to {count}")
 
 
 class _Samples(ctypes.Structure):

@@ -48,75 +48,35 @@ struct Block {
   A3D_CONVERT Vec middle() const { return (begin + end) * Vec(0.5f); }
 };
 
-// Sums of weights times values. kWidth 0: any number of them, a sample at a time.
+// The values of samples, [count,width]; kWidth is their number, or 0 for any.
 template <int kWidth>
-struct Sums {
-  Vec sum[kWidth];
-  A3D_CONVERT explicit Sums(int) {
-    for (Vec& one : sum) one = Vec(0.f);
-  }
-  A3D_CONVERT void add(const float* values, int64_t at, int64_t count, int, Mask counts, Vec weight) {
-    Vec columns[kWidth];
-    read<kWidth>(values, at, count, columns);
-    for (int k = 0; k < kWidth; ++k) sum[k] = muladd_where(counts, columns[k], weight, sum[k]);
-  }
-  A3D_CONVERT void give(float* out) const {
-    for (int k = 0; k < kWidth; ++k) out[k] = simd::sum(sum[k]);
-  }
-};
-template <>
-struct Sums<0> {
-  int width;
-  float sum[kMostValues] = {};
-  explicit Sums(int width_) : width(width_) {}
-  void add(const float* values, int64_t at, int64_t, int own, Mask counts, Vec weight) {
-    alignas(64) float each[kLanes];
-    store(each, weight);
-    for (int i = 0; i < own && (bits(counts) >> i & 1); ++i) {
-      const float* row = values + (at + i) * width;
-      for (int k = 0; k < width; ++k) sum[k] += each[i] * row[k];
-    }
-  }
-  void give(float* out) const { std::copy(sum, sum + width, out); }
-};
+struct Values {
+  static constexpr int kMost = kWidth ? kWidth : kMostValues;
+  const float* rows;
+  int64_t count;
+  int any;
 
-// How the loss changes with the values of a ray: kept while its samples go by.
-template <int kWidth>
-struct Pull {
-  Vec by[kWidth];
-  A3D_CONVERT Pull(const float* gradient, int) {
-    for (int k = 0; k < kWidth; ++k) by[k] = Vec(gradient[k]);
-  }
-  // The slope by the weight of each sample.
-  A3D_CONVERT Vec by_weight(const float* values, int64_t at, int64_t count, int) const {
-    Vec columns[kWidth], slope = Vec(0.f);
-    read<kWidth>(values, at, count, columns);
-    for (int k = 0; k < kWidth; ++k) slope = muladd(by[k], columns[k], slope);
-    return slope;
-  }
-  A3D_CONVERT void give(Vec weight, int64_t at, int64_t end, int, float* out) const {
-    Vec columns[kWidth];
-    for (int k = 0; k < kWidth; ++k) columns[k] = weight * by[k];
-    write<kWidth>(columns, at, end, out);
-  }
-};
-template <>
-struct Pull<0> {
-  const float* by;
-  int width;
-  Pull(const float* gradient, int width_) : by(gradient), width(width_) {}
-  Vec by_weight(const float* values, int64_t at, int64_t, int own) const {
-    alignas(64) float slope[kLanes] = {};
-    for (int i = 0; i < own; ++i) {
-      for (int k = 0; k < width; ++k) slope[i] += by[k] * values[(at + i) * width + k];
+  A3D_CONVERT int width() const { return kWidth ? kWidth : any; }
+  // Sixteen samples, as columns; what lies past the end of the array repeats the last one.
+  A3D_CONVERT void columns(int64_t at, Vec* out) const {
+    if constexpr (kWidth) {
+      read<kWidth>(rows, at, count, out);
+    } else {
+      const int last = static_cast<int>(std::min<int64_t>(kLanes, count - at) - 1);
+      for (int k = 0; k < any; ++k) out[k] = load_each(rows + at * any + k, any, last);
     }
-    return load(slope);
   }
-  void give(Vec weight, int64_t at, int64_t, int own, float* out) const {
-    alignas(64) float each[kLanes];
-    store(each, weight);
-    for (int i = 0; i < own; ++i) {
-      for (int k = 0; k < width; ++k) out[(at + i) * width + k] = each[i] * by[k];
+  // `own` samples of a ray, each its weight times one row of kLanes; more may be written, up to `end`.
+  A3D_CONVERT void give(const float* row, Vec weight, int64_t at, int own, int64_t end, float* to) const {
+    if constexpr (kWidth) {
+      Vec columns[kWidth];
+      for (int k = 0; k < kWidth; ++k) columns[k] = weight * Vec(row[k]);
+      write<kWidth>(columns, at, end, to);
+    } else {
+      alignas(64) float each[kLanes], rows_of_all[kLanes * kMostValues + kLanes];
+      store(each, weight);
+      for (int i = 0; i < own; ++i) store(rows_of_all + i * any, Vec(each[i]) * load(row));  // the next one writes over
+      std::memcpy(to + at * any, rows_of_all, sizeof(float) * static_cast<size_t>(own * any));
     }
   }
 };
@@ -134,14 +94,16 @@ struct Slopes {
 template <int kWidth>
 struct Body {
   const A3dSamples& samples;
-  const float *density, *values;
-  int width;
+  const float* density;
+  Values<kWidth> values;
   float stop;
 
   void sum_ray(int64_t ray, const Out& out) const {
+    constexpr int kSums = (Values<kWidth>::kMost + 2 + 3) / 4 * 4;  // of alpha, depth and values; whole fours
     const Rows rows = rows_of(samples, ray);
-    Sums<kWidth> sums(width);
-    Vec alpha(0.f), depth(0.f);
+    Vec sum[kSums];
+#pragma GCC unroll 20
+    for (int k = 0; k < kSums; ++k) sum[k] = Vec(0.f);
     float taken = 0, light = 1;
     for (int64_t at = rows.begin; at < rows.end && light >= stop; at += kLanes) {
       const Block block(density, samples, at, rows.end);
@@ -149,13 +111,17 @@ struct Body {
       const Vec before = from_before(after, light);
       const Mask counts = block.own & (before >= Vec(stop));
       const Vec weight = keep(counts, before - after);
-      sums.add(values, at, samples.count, block.count, counts, weight);
-      alpha += weight;
-      depth = muladd_where(counts, block.middle(), weight, depth);
+      Vec columns[Values<kWidth>::kMost];
+      values.columns(at, columns);
+      sum[0] += weight;
+      sum[1] = muladd_where(counts, block.middle(), weight, sum[1]);
+      for (int k = 0; k < values.width(); ++k) sum[2 + k] = muladd_where(counts, columns[k], weight, sum[2 + k]);
       taken = last_lane(so_far), light = last_lane(after);
     }
-    sums.give(out.values + ray * width);
-    out.alpha[ray] = sum(alpha), out.depth[ray] = sum(depth);
+    float total[kSums];
+    for (int k = 0; k < values.width() + 2; k += 4) sums_of_four(sum + k, total + k);
+    out.alpha[ray] = total[0], out.depth[ray] = total[1];
+    std::copy(total + 2, total + 2 + values.width(), out.values + ray * values.width());
   }
 
   // Leaves the light behind each sample in d_density; returns where the samples begin that no light reaches.
@@ -175,8 +141,10 @@ struct Body {
     const Rows rows = rows_of(samples, ray);
     const int64_t dark = light_up(rows, task_end, to.density);
     std::fill(to.density + dark, to.density + rows.end, 0.f);
+    const int width = values.width();
     if (to.values) std::fill(to.values + dark * width, to.values + rows.end * width, 0.f);
-    const Pull<kWidth> pull(by.values + ray * width, width);
+    alignas(64) float pull[kLanes] = {};
+    std::copy(by.values + ray * width, by.values + (ray + 1) * width, pull);
     const Vec by_alpha(by.alpha[ray]), by_depth(by.depth[ray]);
     float behind = 0;
     for (int64_t at = rows.begin + (dark - rows.begin + kLanes - 1) / kLanes * kLanes; (at -= kLanes) >= rows.begin;) {
@@ -185,13 +153,14 @@ struct Body {
       const Vec before = from_before(after, at > rows.begin ? to.density[at - 1] : 1.f);
       const Mask counts = block.own & (before >= Vec(stop));
       const Vec weight = keep(counts, before - after);
-      const Vec slope = muladd(by_depth, block.middle(), by_alpha) +
-                        pull.by_weight(values, at, samples.count, block.count);
+      Vec columns[Values<kWidth>::kMost], slope = muladd(by_depth, block.middle(), by_alpha);
+      values.columns(at, columns);
+      for (int k = 0; k < width; ++k) slope = muladd(Vec(pull[k]), columns[k], slope);
       const Vec pulled = running_sum_back(keep(counts, weight * slope)) + Vec(behind);
       const Vec d_density = keep(counts, slope_by_density(block.density, block.begin, block.end, after, slope,
                                                           from_behind(pulled, behind)));
       write<1>(&d_density, at, task_end, to.density);
-      if (to.values) pull.give(weight, at, task_end, block.count, to.values);
+      if (to.values) values.give(pull, weight, at, block.count, task_end, to.values);
       behind = first_lane(pulled);
     }
   }
@@ -218,15 +187,24 @@ struct Body {
   }
 };
 
+bool in_order(const A3dSamples& s) {
+  bool rises = s.first[0] == 0 && s.first[s.rays] == s.count;
+  for (int64_t i = 0; i < s.rays; ++i) rises &= s.first[i] <= s.first[i + 1];
+  return rises;
+}
+
 template <class Call>
-int run(const A3dSamples& samples, const float* density, const float* values, int width, float stop, Call&& call) {
+int run(const A3dSamples& s, const float* density, const float* values, int width, float stop, Call&& call) {
   return guarded([&] {
+    if (!in_order(s)) return kOutOfOrder;
     switch (width) {
-      case 1: return call(Body<1>{samples, density, values, width, stop}), kDone;
-      case 3: return call(Body<3>{samples, density, values, width, stop}), kDone;
-      case 4: return call(Body<4>{samples, density, values, width, stop}), kDone;
-      default: return width > kMostValues ? kTooLarge : (call(Body<0>{samples, density, values, width, stop}), kDone);
+      case 1: return call(Body<1>{s, density, {values, s.count, width}, stop}), kDone;
+      case 3: return call(Body<3>{s, density, {values, s.count, width}, stop}), kDone;
+      case 4: return call(Body<4>{s, density, {values, s.count, width}, stop}), kDone;
+      default: break;
     }
+    if (width > kMostValues) return kTooLarge;
+    return call(Body<0>{s, density, {values, s.count, width}, stop}), kDone;
   });
 }
 

@@ -22,31 +22,33 @@ namespace avatar3d {
 namespace march {
 
 constexpr int kMostSteps = 1 << 24;  // of a ray: floats count no further
-constexpr int kSide = 4;             // of a word
+constexpr unsigned kSide = 4;        // of a word
 
 // As many words of `kSide` along an axis as it takes.
-A3D_MATHS int words_along(int cells) { return (cells + kSide - 1) / kSide; }
+A3D_MATHS unsigned words_along(unsigned cells) { return (cells + kSide - 1) / kSide; }
 A3D_MATHS int64_t cube(int64_t side) { return side * side * side; }
 
 // The bit of a cell in its word.
-A3D_MATHS int bit_of(int x, int y, int z) { return (x % kSide * kSide + y % kSide) * kSide + z % kSide; }
+A3D_MATHS unsigned bit_of(unsigned x, unsigned y, unsigned z) {
+  return (x % kSide * kSide + y % kSide) * kSide + z % kSide;
+}
 // The word of a cell, of `words` along an axis.
-A3D_MATHS int64_t word_of(int x, int y, int z, int words) {
-  return (static_cast<int64_t>(x / kSide) * words + y / kSide) * words + z / kSide;
+A3D_MATHS int64_t word_of(unsigned x, unsigned y, unsigned z, unsigned words) {
+  return static_cast<int64_t>((static_cast<uint64_t>(x / kSide) * words + y / kSide) * words + z / kSide);
 }
 
 struct Tree {
   const uint64_t *words, *above;
-  int cells, along, along_above;  // cells, words and words of words along an axis
+  unsigned cells, along, along_above;  // cells, words and words of words along an axis
 };
 
-inline Tree tree_of(const uint64_t* memory, int cells) {
-  const int along = words_along(cells);
+inline Tree tree_of(const uint64_t* memory, unsigned cells) {
+  const unsigned along = words_along(cells);
   return {memory, memory + cube(along), cells, along, words_along(along)};
 }
 // How many words a tree has.
-inline int64_t tree_size(int cells) {
-  const int along = words_along(cells);
+inline int64_t tree_size(unsigned cells) {
+  const unsigned along = words_along(cells);
   return cube(along) + cube(words_along(along));
 }
 
@@ -96,28 +98,29 @@ A3D_MATHS T middle_of(const Ray& ray, T number) {
 
 // The cell along an axis that a point of the ray lies in, as a number still; the border's beyond it.
 template <class T>
-A3D_MATHS T cell_along(const Ray& ray, int axis, T middle, int cells) {
+A3D_MATHS T cell_along(const Ray& ray, int axis, T middle, unsigned cells) {
   const T cell = muladd(middle, T(ray.by[axis]), T(ray.at[axis]));
   return clamp(cell, T(0.f), T(static_cast<float>(cells - 1)));
 }
 
 // Where the step `number` is; its cell.
 struct Spot {
-  int cell[3];
+  unsigned cell[3];
 };
-A3D_MATHS Spot spot_of(const Ray& ray, float middle, int cells) {
+A3D_MATHS Spot spot_of(const Ray& ray, float middle, unsigned cells) {
   Spot spot;
-  for (int k = 0; k < 3; ++k) spot.cell[k] = static_cast<int>(cell_along(ray, k, middle, cells));
+  for (int k = 0; k < 3; ++k) spot.cell[k] = static_cast<unsigned>(static_cast<int>(cell_along(ray, k, middle, cells)));
   return spot;
 }
 
-// The first step that may lie outside the cube of `side` cells around a spot: one too early rather than one too late.
-A3D_MATHS int step_beyond(const Ray& ray, const Spot& spot, int side, int number) {
+// The first step that may lie outside the cube of `side` cells (a power of two) around a spot: one too early rather than
+// one too late.
+A3D_MATHS int step_beyond(const Ray& ray, const Spot& spot, unsigned side, int number) {
   float leaves = HUGE_VALF;
   for (int k = 0; k < 3; ++k) {
-    const int wall = spot.cell[k] / side * side + (ray.by[k] > 0 ? side : 0);
-    const float meets = muladd(static_cast<float>(wall), ray.scale[k], ray.shift[k]);
-    leaves = meets < leaves ? meets : leaves;
+    const unsigned wall = (spot.cell[k] & (0 - side)) + (ray.by[k] > 0 ? side : 0);
+    const float meets = muladd(static_cast<float>(static_cast<int>(wall)), ray.scale[k], ray.shift[k]);
+    leaves = min(meets, leaves);
   }
   const float next = (leaves - ray.start) * ray.per_step - 0.5f;
   if (!(next > static_cast<float>(number + 1))) return number + 1;
@@ -125,12 +128,12 @@ A3D_MATHS int step_beyond(const Ray& ray, const Spot& spot, int side, int number
 }
 
 // A word of the tree from the cells themselves; beyond the border all is empty.
-A3D_MATHS uint64_t word_from(const uint8_t* occupied, int cells, int bx, int by, int bz) {
+A3D_MATHS uint64_t word_from(const uint8_t* occupied, unsigned cells, unsigned bx, unsigned by, unsigned bz) {
   uint64_t word = 0;
-  for (int x = bx * kSide; x < min(bx * kSide + kSide, cells); ++x) {
-    for (int y = by * kSide; y < min(by * kSide + kSide, cells); ++y) {
-      const uint8_t* line = occupied + (static_cast<int64_t>(x) * cells + y) * cells;
-      for (int z = bz * kSide; z < min(bz * kSide + kSide, cells); ++z) {
+  for (unsigned x = bx * kSide; x < (bx + 1) * kSide && x < cells; ++x) {
+    for (unsigned y = by * kSide; y < (by + 1) * kSide && y < cells; ++y) {
+      const uint8_t* line = occupied + (static_cast<uint64_t>(x) * cells + y) * cells;
+      for (unsigned z = bz * kSide; z < (bz + 1) * kSide && z < cells; ++z) {
         word |= static_cast<uint64_t>(line[z] != 0) << bit_of(x, y, z);
       }
     }
@@ -139,12 +142,12 @@ A3D_MATHS uint64_t word_from(const uint8_t* occupied, int cells, int bx, int by,
 }
 
 // A word of words.
-A3D_MATHS uint64_t word_above(const uint64_t* words, int along, int ax, int ay, int az) {
+A3D_MATHS uint64_t word_above(const uint64_t* words, unsigned along, unsigned ax, unsigned ay, unsigned az) {
   uint64_t word = 0;
-  for (int x = ax * kSide; x < min(ax * kSide + kSide, along); ++x) {
-    for (int y = ay * kSide; y < min(ay * kSide + kSide, along); ++y) {
-      for (int z = az * kSide; z < min(az * kSide + kSide, along); ++z) {
-        const bool any = words[(static_cast<int64_t>(x) * along + y) * along + z] != 0;
+  for (unsigned x = ax * kSide; x < (ax + 1) * kSide && x < along; ++x) {
+    for (unsigned y = ay * kSide; y < (ay + 1) * kSide && y < along; ++y) {
+      for (unsigned z = az * kSide; z < (az + 1) * kSide && z < along; ++z) {
+        const bool any = words[(static_cast<uint64_t>(x) * along + y) * along + z] != 0;
         word |= static_cast<uint64_t>(any) << bit_of(x, y, z);
       }
     }
@@ -153,9 +156,9 @@ A3D_MATHS uint64_t word_above(const uint64_t* words, int along, int ax, int ay, 
 }
 
 // The side of the largest empty cube of the tree around a spot, in cells; 0 where the spot is occupied.
-A3D_MATHS int empty_around(const Tree& tree, const Spot& spot) {
-  const int x = spot.cell[0], y = spot.cell[1], z = spot.cell[2];
-  const int bx = x / kSide, by = y / kSide, bz = z / kSide;
+A3D_MATHS unsigned empty_around(const Tree& tree, const Spot& spot) {
+  const unsigned x = spot.cell[0], y = spot.cell[1], z = spot.cell[2];
+  const unsigned bx = x / kSide, by = y / kSide, bz = z / kSide;
   const uint64_t above = tree.above[word_of(bx, by, bz, tree.along_above)];
   if (!above) return kSide * kSide;
   if (!(above >> bit_of(bx, by, bz) & 1)) return kSide;

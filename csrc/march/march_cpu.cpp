@@ -21,7 +21,8 @@ namespace avatar3d {
 namespace march {
 namespace {
 
-constexpr int kTask = 128;  // rays
+constexpr int kTask = 128;                   // rays
+constexpr int64_t kRemembered = 1 << 22;      // steps for which room is kept for the next call
 
 struct Workspace {
   Buffer<uint64_t> tree;
@@ -30,11 +31,11 @@ struct Workspace {
 };
 
 // As `word_from` where the word lies within the cells and a cell is 0 or 1: four of a line by one multiplication.
-uint64_t whole_word_from(const uint8_t* occupied, int cells, int bx, int by, int bz) {
+uint64_t whole_word_from(const uint8_t* occupied, unsigned cells, unsigned bx, unsigned by, unsigned bz) {
   uint64_t word = 0;
-  for (int x = 0; x < kSide; ++x) {
-    for (int y = 0; y < kSide; ++y) {
-      const int64_t line = int64_t{bx * kSide + x} * cells + by * kSide + y;
+  for (unsigned x = 0; x < kSide; ++x) {
+    for (unsigned y = 0; y < kSide; ++y) {
+      const uint64_t line = uint64_t{bx * kSide + x} * cells + by * kSide + y;
       uint32_t four;
       std::memcpy(&four, occupied + line * cells + bz * kSide, sizeof four);
       word |= static_cast<uint64_t>((four & 0x01010101u) * 0x01020408u >> 24 & 0xf) << bit_of(x, y, 0);
@@ -44,20 +45,22 @@ uint64_t whole_word_from(const uint8_t* occupied, int cells, int bx, int by, int
 }
 
 Tree plant(const A3dRays& rays, Workspace& work) {
-  const int cells = rays.cells, along = words_along(cells), above = words_along(along);
+  const auto cells = static_cast<unsigned>(rays.cells);
+  const unsigned along = words_along(cells), above = words_along(along);
   uint64_t* words = work.tree.need(static_cast<size_t>(tree_size(cells)));
-  Pool::shared().run(above, [&](int ax, int) {
-    for (int bx = ax * kSide; bx < std::min((ax + 1) * kSide, along); ++bx) {
-      for (int by = 0; by < along; ++by) {
-        for (int bz = 0; bz < along; ++bz) {
+  Pool::shared().run(static_cast<int>(above), [&](int task, int) {
+    const auto ax = static_cast<unsigned>(task);
+    for (unsigned bx = ax * kSide; bx < std::min((ax + 1) * kSide, along); ++bx) {
+      for (unsigned by = 0; by < along; ++by) {
+        for (unsigned bz = 0; bz < along; ++bz) {
           const bool whole = (std::max({bx, by, bz}) + 1) * kSide <= cells;
-          words[(int64_t{bx} * along + by) * along + bz] =
+          words[(uint64_t{bx} * along + by) * along + bz] =
               (whole ? whole_word_from : word_from)(rays.occupied, cells, bx, by, bz);
         }
       }
     }
-    for (int ay = 0; ay < above; ++ay) {
-      for (int az = 0; az < above; ++az) {
+    for (unsigned ay = 0; ay < above; ++ay) {
+      for (unsigned az = 0; az < above; ++az) {
         words[cube(along) + (int64_t{ax} * above + ay) * above + az] = word_above(words, along, ax, ay, az);
       }
     }
@@ -74,25 +77,24 @@ unsigned look(const Ray& ray, const Tree& tree, int number) {
     cell[k] = truncated(cell_along(ray, k, middle, tree.cells), floor);
     word[k] = cell[k] >> 2;
   }
-  const auto along = static_cast<uint32_t>(tree.along);
-  alignas(64) uint32_t at[kLanes], bit[kLanes];
-  store(at, (word[0] * along + word[1]) * along + word[2]);
-  // bit_of: the rest of the division of each, which is what is left without the words
-  store(bit, cell[0] * 16u + cell[1] * 4u + cell[2] + word[0] * (0u - 64) + word[1] * (0u - 16) + word[2] * (0u - 4));
-  settle(at), settle(bit);
-  unsigned found = 0;
-  for (int i = 0; i < kLanes; ++i) found |= static_cast<unsigned>(tree.words[at[i]] >> bit[i] & 1) << i;
+  // bit_of: the rest of each division by kSide is what is left without its words
+  const Whole bit = cell[0] * 16u + cell[1] * 4u + cell[2] + word[0] * (0u - 64) + word[1] * (0u - 16) + word[2] * (0u - 4);
+  const unsigned found = bits_of(tree.words, (word[0] * tree.along + word[1]) * tree.along + word[2], bit);
   return found & bits(Vec(ray.far) > middle) & bits(first_lanes(kMostSteps - number));
 }
 
 // Puts the numbers of a ray's steps behind the first `count` of `kept`; returns how many there are then.
 size_t walk(const Ray& ray, const Tree& tree, size_t most, size_t count, std::vector<int32_t>& kept) {
   most += count;
+  // an empty cell is looked through, unless it takes more than sixteen steps
+  const float fastest = max(fabsf(ray.by[0]), max(fabsf(ray.by[1]), fabsf(ray.by[2])));
+  const bool leap = kLanes * ray.step * fastest < 1;
   for (int number = 0; number < kMostSteps && count < most;) {
     const float middle = middle_of(ray, static_cast<float>(number));
     if (!(middle < ray.far)) break;
     const Spot spot = spot_of(ray, middle, tree.cells);
-    if (const int side = empty_around(tree, spot)) {
+    const unsigned side = empty_around(tree, spot);
+    if (side > 1 || (side && leap)) {
       number = step_beyond(ray, spot, side, number);
       continue;
     }
@@ -139,6 +141,7 @@ Status run(const A3dRays& rays, int64_t* first, void* (*allocate)(int64_t)) {
   const auto* out = static_cast<const A3dSteps*>(allocate(first[rays.count]));
   if (!out) return kOutOfMemory;
   Pool::shared().run(tasks, [&](int task, int) { write_out(rays, *work, task, first, *out); });
+  if (first[rays.count] > kRemembered) work->kept = {};
   return kDone;
 }
 

@@ -8,19 +8,20 @@ namespace avatar3d {
 namespace march {
 namespace {
 
-__global__ void __launch_bounds__(cuda::kThreads) plant_words(A3dRays rays, int along, uint64_t* words) {
+__global__ void __launch_bounds__(cuda::kThreads) plant_words(A3dRays rays, unsigned along, uint64_t* words) {
   const int64_t i = cuda::thread_index();
   if (i >= cube(along)) return;
-  const int y = static_cast<int>(i / along % along), z = static_cast<int>(i % along);
-  words[i] = word_from(rays.occupied, rays.cells, static_cast<int>(i / along / along), y, z);
+  const auto row = static_cast<unsigned>(i / along);
+  words[i] = word_from(rays.occupied, static_cast<unsigned>(rays.cells), row / along, row % along,
+                       static_cast<unsigned>(i % along));
 }
 
-__global__ void __launch_bounds__(cuda::kThreads) plant_above(const uint64_t* words, int along, uint64_t* above) {
+__global__ void __launch_bounds__(cuda::kThreads) plant_above(const uint64_t* words, unsigned along, uint64_t* above) {
   const int64_t i = cuda::thread_index();
-  const int wide = words_along(along);
+  const unsigned wide = words_along(along);
   if (i >= cube(wide)) return;
-  const int y = static_cast<int>(i / wide % wide), z = static_cast<int>(i % wide);
-  above[i] = word_above(words, along, static_cast<int>(i / wide / wide), y, z);
+  const auto row = static_cast<unsigned>(i / wide);
+  above[i] = word_above(words, along, row / wide, row % wide, static_cast<unsigned>(i % wide));
 }
 
 // keep(which of the ray's samples, the number of its step); returns how many there are.
@@ -31,7 +32,7 @@ __device__ int walk(const Ray& ray, const Tree& tree, int most, Keep&& keep) {
     const float middle = middle_of(ray, static_cast<float>(number));
     if (!(middle < ray.far)) break;
     const Spot spot = spot_of(ray, middle, tree.cells);
-    if (const int side = empty_around(tree, spot)) {
+    if (const unsigned side = empty_around(tree, spot)) {
       number = step_beyond(ray, spot, side, number);
     } else {
       keep(kept++, number++);
@@ -63,20 +64,23 @@ write_steps(A3dRays rays, Tree tree, const int64_t* first, int64_t* owner, float
 }  // namespace avatar3d
 
 // How many 64-bit words the tree of so many cells along an axis takes.
-A3D_EXPORT int64_t avatar3d_cuda_march_scratch(int32_t cells) { return avatar3d::march::tree_size(cells); }
+A3D_EXPORT int64_t avatar3d_cuda_march_scratch(int32_t cells) {
+  return avatar3d::march::tree_size(static_cast<unsigned>(cells));
+}
 
 // Fills the tree, and counts [count]; `rays` lies on the host, what it points to on the device.
 A3D_EXPORT int avatar3d_cuda_march_count(const A3dRays* rays, uint64_t* tree, int64_t* counts, void* stream) {
   using namespace avatar3d;
   using namespace avatar3d::march;
-  const int along = words_along(rays->cells);
+  const auto cells = static_cast<unsigned>(rays->cells);
+  const unsigned along = words_along(cells);
   uint64_t* above = tree + cube(along);
   return cuda::all({
       cuda::launch(plant_words, cuda::blocks_for(cube(along)), cuda::kThreads, 0, stream, *rays, along, tree),
       cuda::launch(plant_above, cuda::blocks_for(cube(words_along(along))), cuda::kThreads, 0, stream, tree, along,
                    above),
       cuda::launch(count_steps, cuda::blocks_for(rays->count), cuda::kThreads, 0, stream, *rays,
-                   tree_of(tree, rays->cells), counts),
+                   tree_of(tree, cells), counts),
   });
 }
 
@@ -86,5 +90,5 @@ A3D_EXPORT int avatar3d_cuda_march_write(const A3dRays* rays, const uint64_t* tr
   using namespace avatar3d;
   using namespace avatar3d::march;
   return cuda::launch(write_steps, cuda::blocks_for(rays->count), cuda::kThreads, 0, stream, *rays,
-                      tree_of(tree, rays->cells), first, ray, begins, ends);
+                      tree_of(tree, static_cast<unsigned>(rays->cells)), first, ray, begins, ends);
 }

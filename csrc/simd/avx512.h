@@ -2,7 +2,11 @@
 // The AVX-512 body of simd.h: a Vec is one register, a Mask one mask register.
 #pragma once
 
+// GCC 12 takes its own headers' way to say "anything" for a mistake
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wuninitialized"
 #include <immintrin.h>
+#pragma GCC diagnostic pop
 
 namespace avatar3d {
 inline namespace simd {

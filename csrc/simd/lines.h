@@ -61,6 +61,29 @@ A3D_INLINE void store(uint32_t* p, Whole x) { std::memcpy(p, &x, sizeof x); }
 
 #endif
 
+// Bit i: the bit bit[i] (0..63) of words[at[i]].
+#if defined(__AVX512F__) && defined(__AVX512DQ__) && !defined(AVATAR3D_PORTABLE)
+A3D_INLINE unsigned eight_bits_of(const uint64_t* words, __m256i at, __m256i bit) {
+  __mmask8 all = 0xff;
+  asm("" : "+Yk"(all));  // as gather_pairs
+  const __m512i found = _mm512_mask_i32gather_epi64(_mm512_setzero_si512(), all, at, words, 8);
+  return _mm512_test_epi64_mask(found, _mm512_sllv_epi64(_mm512_set1_epi64(1), _mm512_cvtepu32_epi64(bit)));
+}
+A3D_INLINE unsigned bits_of(const uint64_t* words, Whole at, Whole bit) {
+  const __m512i a = (__m512i)at, b = (__m512i)bit;
+  return eight_bits_of(words, _mm512_castsi512_si256(a), _mm512_castsi512_si256(b)) |
+         eight_bits_of(words, _mm512_extracti64x4_epi64(a, 1), _mm512_extracti64x4_epi64(b, 1)) << 8;
+}
+#else
+A3D_INLINE unsigned bits_of(const uint64_t* words, Whole at, Whole bit) {
+  alignas(64) uint32_t place[kLanes], shift[kLanes];
+  store(place, at), store(shift, bit);
+  unsigned found = 0;
+  for (int i = 0; i < kLanes; ++i) found |= static_cast<unsigned>(words[place[i]] >> shift[i] & 1) << i;
+  return found;
+}
+#endif
+
 // Makes the compiler fetch what was just stored from memory again: sixteen loads are cheaper than taking a register
 // apart.
 A3D_INLINE void settle(const uint32_t* p) { asm volatile("" : : "r"(p) : "memory"); }

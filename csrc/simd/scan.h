@@ -23,14 +23,12 @@ A3D_INLINE Vec lane_numbers() {
 // The first `count` lanes.
 A3D_INLINE Mask first_lanes(int count) { return Vec(static_cast<float>(count)) > lane_numbers(); }
 
-#if defined(__AVX2__) && !defined(AVATAR3D_PORTABLE)
-
-A3D_INLINE float sum_of_four(__m128 four) {
-  const __m128 two = _mm_add_ps(four, _mm_movehl_ps(four, four));
-  return _mm_cvtss_f32(_mm_add_ss(two, _mm_movehdup_ps(two)));
+// Every `stride`-th float of a series; from the lane `last` on, the one of that lane.
+A3D_INLINE Vec load_each(const float* p, int stride, int last) {
+  alignas(64) float found[kLanes];
+  for (int i = 0; i < kLanes; ++i) found[i] = p[std::min(i, last) * stride];
+  return load(found);
 }
-
-#endif
 
 #if defined(__AVX512F__) && defined(__AVX512DQ__) && !defined(AVATAR3D_PORTABLE)
 
@@ -70,12 +68,6 @@ A3D_INLINE Vec from_behind(Vec x, float last) {
 
 A3D_INLINE float last_lane(Vec x) { return _mm_cvtss_f32(_mm_permute_ps(_mm512_extractf32x4_ps(x.v, 3), 0xff)); }
 A3D_INLINE float first_lane(Vec x) { return _mm512_cvtss_f32(x.v); }
-A3D_INLINE float sum(Vec x) {
-  alignas(64) float flat[kLanes];  // GCC 12 takes its own way to a quarter for uninitialised
-  store(flat, x);
-  const __m128 low = _mm_add_ps(_mm_load_ps(flat), _mm_load_ps(flat + 4));
-  return sum_of_four(_mm_add_ps(low, _mm_add_ps(_mm_load_ps(flat + 8), _mm_load_ps(flat + 12))));
-}
 
 #elif defined(__AVX2__) && defined(__FMA__) && !defined(AVATAR3D_PORTABLE)
 
@@ -123,10 +115,6 @@ A3D_INLINE Vec from_behind(Vec x, float last) {
 
 A3D_INLINE float last_lane(Vec x) { return last_of(x.b); }
 A3D_INLINE float first_lane(Vec x) { return _mm256_cvtss_f32(x.a); }
-A3D_INLINE float sum(Vec x) {
-  const __m256 eight = _mm256_add_ps(x.a, x.b);
-  return sum_of_four(_mm_add_ps(_mm256_castps256_ps128(eight), _mm256_extractf128_ps(eight, 1)));
-}
 
 #else
 
@@ -152,13 +140,17 @@ A3D_INLINE Vec from_behind(Vec x, float last) {
 }
 A3D_INLINE float last_lane(Vec x) { return x.v[kLanes - 1]; }
 A3D_INLINE float first_lane(Vec x) { return x.v[0]; }
-A3D_INLINE float sum(Vec x) {
-  float total = 0;
-  for (int i = 0; i < kLanes; ++i) total += x.v[i];
-  return total;
-}
 
 #endif
+
+// The sums of four vectors' lanes.
+A3D_INLINE void sums_of_four(const Vec* x, float* out) {
+  const Vec a = quarters_low(x[0], x[1]) + quarters_high(x[0], x[1]);
+  const Vec b = quarters_low(x[2], x[3]) + quarters_high(x[2], x[3]);
+  alignas(64) float quarter[4][4];
+  store(quarter[0], halves_low(a, b) + halves_high(a, b));
+  for (int k = 0; k < 4; ++k) out[k] = (quarter[0][k] + quarter[1][k]) + (quarter[2][k] + quarter[3][k]);
+}
 
 }  // namespace simd
 }  // namespace avatar3d

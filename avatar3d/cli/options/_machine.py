@@ -21,22 +21,23 @@ class Bench(Verb):
 
     what: Positional[
         Annotated[
-            Literal["splat", "step", "posed", "filmed", "track", "live", "views", "turns", "voice", "all"],
+            Literal["splat", "step", "posed", "filmed", "field", "track", "live", "views", "turns", "voice", "all"],
             arg(metavar="WHAT"),
         ]
     ] = "splat"
     """splat: drawing Gaussians, and that with gradients; step: whole steps of training; posed: drawing a head from its
-    codes; filmed: the same to finished frames, by one kernel and by several; track: accuracy and time of the tracker on
-    people whose truth is known; all: these five. live: the voice of an avatar on speech that is still coming; views: a
-    head trained on small turns of made-up people against their truth from 30 degrees; turns: a head trained on those
-    frames of a video that look ahead, against those that do not; voice: a voice on noise, bad lines and silence."""
+    codes; filmed: the same to finished frames, by one kernel and by several; field: what draws a radiance field, beside
+    plain torch and nerfacc; track: accuracy and time of the tracker on people whose truth is known; all: these six.
+    live: the voice of an avatar on speech that is still coming; views: a head trained on small turns of made-up people
+    against their truth from 30 degrees; turns: a head trained on those frames of a video that look ahead, against those
+    that do not; voice: a voice on noise, bad lines and silence."""
     folder: Annotated[Path, arg(metavar="DIR")] = Path("views")
     """Of `views`, the folder to write; of `turns` and `voice`, a folder that `prepare` has written; of `live`, an
     avatar."""
     steps: Annotated[int, arg(metavar="N")] = 1500
     """Of training, for `views` and `turns`."""
     repetitions: Annotated[int | None, arg(metavar="N")] = None
-    """Of each measurement, of which the minimum and the median are told (default: 60)."""
+    """Of each measurement, of which the minimum and the median are told (default: 60, of `field` 12)."""
     threads: Annotated[int | None, arg(metavar="N")] = None
     """Draw with so many threads (default: one, and as many as there are cores)."""
     isa: Annotated[str | None, arg(metavar="NAME")] = None
@@ -51,7 +52,15 @@ class Bench(Verb):
     """Write the figures as a table into this text, between its lines <!-- bench --> and <!-- /bench -->."""
 
     def run(self, out: Output) -> dict[str, Any]:
-        from avatar3d.recipes import _bench_table, bench, bench_filmed, bench_posed, bench_step, bench_track
+        from avatar3d.recipes import (
+            _bench_table,
+            bench,
+            bench_field,
+            bench_filmed,
+            bench_posed,
+            bench_step,
+            bench_track,
+        )
 
         at_least(1, repetitions=self.repetitions, threads=self.threads, steps=self.steps)
         if self.what in ("views", "turns", "voice"):
@@ -83,6 +92,15 @@ class Bench(Verb):
             )
             figures["filmed"] = finished["rows"]
             out.say(bench_filmed.report_filmed(finished))
+        if self.what in ("field", "all"):
+            field = bench_field.bench_field(
+                repetitions=self.repetitions or bench_field.REPETITIONS,
+                threads=self.threads,
+                reference=not self.no_reference,
+                watch=out.watch,
+            )
+            figures["field"] = field["rows"]
+            out.say(bench_field.report_field(field))
         if self.what in ("step", "all"):
             steps = bench_step.bench_step(repetitions=self.repetitions or bench_step.REPETITIONS, watch=out.watch)
             figures["steps"] = steps["rows"]
