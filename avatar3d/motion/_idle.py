@@ -68,7 +68,7 @@ def quiet_stretch(clip: Motion, mouth: Mouth) -> np.ndarray:
 
 def _beside(mouth: Mouth) -> np.ndarray:
     """[K,K]: expression @ this is what moves all but the mouth, less what of that would part the lips after all."""
-    rest = np.eye(len(mouth.share), dtype=np.float32) - mouth.share
+    rest = mouth.rest
     parts: np.ndarray = rest - np.outer(rest @ mouth.opening, mouth.opening / max(mouth.opening @ mouth.opening, 1e-12))
     return parts
 

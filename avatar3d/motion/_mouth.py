@@ -49,6 +49,11 @@ class Mouth:
         arrays = np.linalg.solve(both, own), opening, shut, low, high
         return cls(*(array.astype(np.float32) for array in arrays))
 
+    @property
+    def rest(self) -> np.ndarray:
+        """[K,K]; expression @ rest is what moves all but the mouth."""
+        return np.eye(len(self.share), dtype=np.float32) - self.share
+
     def gained(self, expression: np.ndarray, mouth: np.ndarray | float, rest: np.ndarray | float) -> np.ndarray:
         """Expressions [T,K] whose mouth goes `mouth` times and whose other parts `rest` times as far from the face with
         its lips shut; a factor is one number or [T]. Nothing comes to lie beyond what this person usually does.

@@ -34,7 +34,7 @@ class Style:
 
         Both in the personal basis. Frames with closed lids tell nothing of brows.
         """
-        rest = np.eye(len(mouth.share), dtype=np.float32) - mouth.share
+        rest = mouth.rest
         theirs, own = ((m.expression @ rest)[m.blink.mean(1) < _OPEN] for m in (other, clip))
         if not len(theirs) or not len(own):
             theirs, own = other.expression @ rest, clip.expression @ rest
@@ -50,11 +50,10 @@ class Style:
 
     def on(self, said: Motion, clip: Motion, mouth: Mouth) -> Motion:
         """`said` in this style: never beyond what the person of `clip` usually does, or what was said already."""
-        rest = np.eye(len(mouth.share), dtype=np.float32) - mouth.share
         usual = clip.expression.mean(0)
         away = said.expression - usual
         lips = (said.expression - mouth.shut) @ mouth.share
-        moved = said.expression + (self.mouth - 1) * lips + (self.rest - 1) * away @ rest + self.held
+        moved = said.expression + (self.mouth - 1) * lips + (self.rest - 1) * away @ mouth.rest + self.held
         low, high = np.minimum(mouth.low, said.expression), np.maximum(mouth.high, said.expression)
         return replace(said, expression=moved.clip(low, high).astype(np.float32))
 

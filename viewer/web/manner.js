@@ -44,6 +44,7 @@ export class Manner {
     const opening = (Math.hypot(...apart.slice(0, 3)) + Math.hypot(...apart.slice(3, 6)) + Math.hypot(...apart.slice(6))) / 3;
     const share = (opening - low) / Math.max(high - low, 1e-6);
     const pull = SEAL * Math.min(1, Math.max(0, (NEAR - share) / (NEAR - SHUT)));
+    if (!pull) return code;
     const away = Float64Array.from(closed, (value, k) => value - code[k]);
     const pulls = solved(gram.map((row) => [...row]), parting.map((row) => dot(row, away)));
     return code.map((value, k) => {
