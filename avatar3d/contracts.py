@@ -82,7 +82,7 @@ class DrawPixels(Draw, Protocol):
 
     def pixels(self, posed: Posed, camera: Camera, at: Tensor, jitter: Tensor | None = None) -> Image:
         """A radiance field at points [N,2] px of the picture, as an Image with N in place of H,W: without what is
-        behind the field. Differentiable.
+        behind the field, and not enlarged. Differentiable.
 
         Args:
             jitter: [N] 0..1, see `avatar3d.ops.march`.

@@ -224,6 +224,9 @@ class Radiance:
     # origin [3], directions [N,3] in the world -> rgb [N,3] times alpha, alpha [N], depth [N] u of the flat picture
     behind: Callable[[Tensor, Tensor], tuple[Tensor, Tensor, Tensor]]
     points: Tensor  # [P,3] u: where the tracked face is
+    # a picture [4,h,w] of rgb times alpha, and alpha -> [4,2h,2w]: rays are cast for a picture of half the size; None:
+    # for each pixel
+    enlarge: Callable[[Tensor], Tensor] | None = None
 
 
 Posed = Gaussians | Radiance  # one frame of a head, in world space: what a renderer draws

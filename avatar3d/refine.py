@@ -7,7 +7,7 @@ Landmarks say where a face is to half a pixel, frame by frame for themselves. A 
 that, from every pixel of the skin, and in its own terms: head pose, expression, lids and gaze of each frame are moved
 until the picture agrees, by Gauss-Newton (Lucas and Kanade, 1981, with a renderer in place of the template). So is the
 pose of the body, of which landmarks say nothing at all. The head itself stays as it is, so pictures that it was not
-trained on teach it nothing.
+trained on teach it nothing. Of a head that is drawn by rays some pixels are looked at, each for those about it.
 """
 
 from __future__ import annotations
@@ -23,14 +23,14 @@ from torch import Tensor
 
 from avatar3d._steady import POSE, Quadratic
 from avatar3d.avatar._frames import Frames, usable_frames
+from avatar3d.avatar._looks import looks_of
 from avatar3d.contracts import Bodied, Draw, Head
 from avatar3d.geometry import normalise, quat_from_rotvec, quat_multiply, rotvec_from_quat
-from avatar3d.records import Capture, Gaussians, Motion, Progress, Track, Watch, unwatched
+from avatar3d.records import Capture, Motion, Progress, Track, Watch, unwatched
 from avatar3d.threads import torch_threads
 
-__all__ = ["RefineSettings", "refinable", "refine"]
+__all__ = ["RefineSettings", "refine"]
 
-_NOT_FACE = 0.2  # weight of what lies outside the face: shoulders must not turn the head
 _ROBUST = 0.1  # residuals beyond this lose weight: highlights, hands, what the head never learned
 _CURVATURE_FRAMES = 16
 # pixels that err together: a picture of n pixels says as much as n / 10 independent ones
@@ -96,15 +96,6 @@ def refine(
             step = _step(problem, motion, runs, settings.steadiness if last else 0.0)
             motion, total = moved(motion, step), total + step
     return replace(track, motion=motion)
-
-
-def refinable(head: Head, code: Tensor) -> bool:
-    """Whether a motion can be refined with this head, of which `code` [P] is a frame: whether it is made of Gaussians.
-
-    Whole pictures of a radiance field with their gradients take seconds each, and a hundred a frame are asked for.
-    """
-    with torch.no_grad():
-        return isinstance(head.pose(code), Gaussians)
 
 
 def moved(motion: Motion, step: np.ndarray) -> Motion:
@@ -194,8 +185,10 @@ class _Scene:
     """Pictures of a head in a motion, against the capture's."""
 
     def __init__(self, head: Head, capture: Capture, track: Track, draw: Draw) -> None:
-        self.head, self.draw, self.cuts = head, draw, capture.cuts
-        self.frames = Frames(capture, track)
+        self.head, self.cuts = head, capture.cuts
+        with torch.no_grad():
+            some_code = head.encode(track.motion, self.cuts)[0]
+        self.looks = looks_of(head, draw, Frames(capture, track), some_code)
 
     def seen(self, motion: Motion, runs: Sequence[slice], probe: np.ndarray, told: Callable[[float], None]) -> _Seen:
         """What the pictures of `runs` say of a motion."""
@@ -235,15 +228,11 @@ class _Scene:
         return answer * codes.new_tensor(signs / size)[:, None]
 
     def _difference(self, code: Tensor, frame: int) -> tuple[Tensor, Tensor]:
-        """Drawn minus real [3,H,W], and how much each number counts."""
-        drawn = self._drawn(code)
-        difference = drawn - self.frames.target(frame, 0)
+        """Drawn minus real [3,...], and how much each number counts."""
+        difference = self.looks.drawn(code, frame) - self.looks.real(frame)
         with torch.no_grad():
-            weight = self.frames.face_weight(frame, _NOT_FACE) / (1 + (difference / _ROBUST).square())
+            weight = self.looks.weight(frame) / (1 + (difference / _ROBUST).square())
         return difference, weight
-
-    def _drawn(self, code: Tensor) -> Tensor:
-        return self.draw(self.head.pose(code), self.head.camera).over(self.head.background).permute(2, 0, 1)
 
     @torch.no_grad()
     def curvature(self, seen: _Seen, probe: np.ndarray) -> np.ndarray:
@@ -251,9 +240,9 @@ class _Scene:
         total = np.zeros((len(probe), len(probe)))
         for code, frame, moves in zip(seen.codes, seen.frames.tolist(), seen.answers.unbind(1), strict=True):
             root = self._difference(code, frame)[1].sqrt()
-            here = self._drawn(code)
+            here = self.looks.drawn(code, frame)
             columns = [
-                ((self._drawn(code + size * move) - here) * root).flatten() / size
+                ((self.looks.drawn(code + size * move, frame) - here) * root).flatten() / size
                 for move, size in zip(moves, probe.tolist(), strict=True)
             ]
             jacobian = torch.stack(columns)

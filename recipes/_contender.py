@@ -18,11 +18,10 @@ from avatar3d.recipes._drawn import frames, frames_per_second
 from avatar3d.recipes._judging import HeldOut
 from avatar3d.recipes._sheets import contact_sheet
 from avatar3d.records import Motion, Sound, Track, Watch
-from avatar3d.refine import refinable, refine
+from avatar3d.refine import refine
 from avatar3d.store import save_picture
 
 TRACKED, LANDMARKS, AUDIO = PRODUCTIONS = ("self_tracked", "self_landmarks", "self_audio")
-NOT_REFINED = "whole pictures of a radiance field with gradients take too long to refine a motion on them"
 _LEAD_IN_S = 5.0  # sound before the held-out part that the voice hears too
 
 
@@ -35,7 +34,6 @@ class Contender:
     player: Player
     codes: Tensor  # [T,P] of self_tracked
     frames_per_second: float
-    refined: bool  # the motion of self_tracked is, or nobody asked for it
     productions: dict[str, Iterator[np.ndarray]] = field(repr=False)
 
 
@@ -45,15 +43,14 @@ def contender(
     """Readies one avatar.
 
     Args:
-        photometric: refine the held-out motion on the pictures, where the head can be; self_landmarks is then made too.
+        photometric: refine the held-out motion on the pictures; self_landmarks is then made too.
         seed: of the voice.
     """
     start, cuts, track = unseen.start, unseen.capture.cuts, unseen.track
     codes = player.head.encode(track.motion, cuts)[start:]
     fps = frames_per_second(player, codes)
     productions = {}
-    refined = photometric and refinable(player.head, codes[0])
-    if refined:
+    if photometric:
         productions[LANDMARKS] = frames(player, codes)
         track = refine(player.head, unseen.capture, track, player.draw, range(start, len(track.motion)), watch=watch)
         codes = player.head.encode(track.motion, cuts)[start:]
@@ -61,7 +58,7 @@ def contender(
     if avatar.voice is not None and unseen.capture.sound is not None:
         motion = spoken(avatar.voice, unseen.capture.sound, track, start, seed)
         productions[AUDIO] = frames(player, player.head.encode(motion, cuts)[start:])
-    return Contender(name, avatar, player, codes, fps, refined or not photometric, productions)
+    return Contender(name, avatar, player, codes, fps, productions)
 
 
 def spoken(voice: Speak, sound: Sound, track: Track, start: int, seed: int = 0) -> Motion:

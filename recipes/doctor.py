@@ -50,7 +50,12 @@ EXTRAS = (
         "the audio feature phones, which the voice viseme hears",
         "pip install -e '.[phones]'",
     ),
-    Extra("nerfacc", "nerfacc", "comparing with another volume renderer on CUDA", "pip install nerfacc==0.5.3"),
+    Extra(
+        "nerfacc",
+        "nerfacc",
+        "the renderer nerfacc: radiance fields by another's kernels",
+        "pip install -e '.[nerfacc]'",
+    ),
     Extra("tinycudann", "tinycudann", "comparing with another hash grid on CUDA", "it is built from its repository"),
     Extra("pytorch3d", "pytorch3d", "comparing with another mesh renderer on CUDA", "it is built from its repository"),
 )

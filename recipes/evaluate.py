@@ -17,7 +17,7 @@ from avatar3d.data_prep.landmarks import Landmarker
 from avatar3d.errors import InputError
 from avatar3d.player import Player
 from avatar3d.recipes._clock import Clock
-from avatar3d.recipes._contender import NOT_REFINED, PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
+from avatar3d.recipes._contender import PRODUCTIONS, TRACKED, Contender, contender, saved, write_sheet
 from avatar3d.recipes._eval_film import side_by_side
 from avatar3d.recipes._eval_networks import NO_NETWORKS, as_json, both, witness_of
 from avatar3d.recipes._eval_page import Shown, write_page
@@ -94,7 +94,6 @@ def evaluate(work: Work, settings: EvalSettings = EvalSettings(), watch: Watch =
         for one in contenders
         if "self_audio" not in one.productions
     ]
-    notes += [f"self_tracked of {one.name} is by landmarks: {NOT_REFINED}" for one in contenders if not one.refined]
     common = {
         "capture": work.path.resolve().name,
         "frames": unseen.count,

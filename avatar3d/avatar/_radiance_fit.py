@@ -2,8 +2,9 @@
 """Trains a NeRF head on one tracked capture: some pixels of a frame in every step.
 
 Rays cost what they are looked at, so a step takes as many as keep the number of samples the same while the field clears
-up: most of them about the lips, the eyes and the face, the rest wherever a person is to be seen. The occupancy grid
-follows the densest that the field has lately been in each cell, at any frame's codes.
+up (`_ray_frames` says which). The occupancy grid follows the densest that the field has lately been in each cell, at
+any frame's codes. In late stages every second step draws a patch too, which is judged as a picture, enlarged where the
+head enlarges.
 """
 
 from __future__ import annotations
@@ -13,28 +14,26 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any
 
-import numpy as np
 import torch
-from scipy.ndimage import maximum_filter
 from torch import Tensor
 
+from avatar3d.avatar._enlarger import REACH_PX
 from avatar3d.avatar._frame_fit import FrameFit, laid_over, take_back
+from avatar3d.avatar._ray_frames import RayFrames
+from avatar3d.avatar._seen import Seen, seen
 from avatar3d.contracts import DrawPixels, Tools
 from avatar3d.errors import InputError
-from avatar3d.geometry import apply_pose, project, rays
+from avatar3d.geometry import apply_pose, project
 from avatar3d.records import Capture, Radiance, Stage, Track
 from avatar3d.seeds import mixed, seeded
 
 if TYPE_CHECKING:
     from avatar3d.avatar.radiance import RadianceHead
 
-_SHARES = (0.2, 0.1, 0.3, 0.35)  # of a step's pixels: about the lips, the eyes, the face, the person; the rest anywhere
-_REGION_FRAMES, _REGION_GROWN = 64, 0.03  # what the person covers; by so much of the picture's height it is grown
 _ADAM = {"betas": (0.9, 0.99), "eps": 1e-15}  # Instant NGP's: a vertex of a grid is seldom seen
 _FEWEST_RAYS, _MOST_RAYS = 512, 16384
 _CALM = 0.9  # of the mean number of samples that stays in a step
 _REACH_RATE, _REACH_MOST = 0.01, 1000.0  # GeneFace++'s adaptive weight
-_PATCH_PX = 32  # the smallest that LPIPS can judge
 _FACE_GROWN = 1.15
 _LIT_LEVEL, _LIT_DECAY, _DARK = 2, 0.93, 0.2  # halvings of the depth picture's size; a cell stays lit for 22 looks
 _SOLID, _SKIN_U = 0.95, 0.12  # what stops light, and how deep behind the depth that is seen it still counts
@@ -56,7 +55,8 @@ class RadianceFitSettings:
     least_density: float = 1.0  # per u, below which a cell is empty
     lit_every: int = 12  # steps: it is looked anew which cells light reaches; samples elsewhere teach nothing
     lit_from: int = 100  # steps
-    patch_every: int = 2  # steps, of the perceptual term
+    patch_every: int = 2  # steps, of the terms that judge a patch
+    enlarger_rate: float = 1e-3
     adapted_reach: float = 0.0  # how far codes may reach beyond the face, where the weight of that adapts; 0: it stays
 
 
@@ -76,7 +76,7 @@ class RadianceFit(FrameFit["RadianceHead"]):
         if not isinstance(tools.draw, DrawPixels):
             raise InputError(f"a NeRF head cannot be trained by {type(tools.draw).__name__}", "use --renderer volume")
         self.draw: DrawPixels = tools.draw
-        trained = [name for name in head.parts if name.startswith(("field/", "torso/"))]
+        trained = [name for name in head.parts if name.startswith(("field/", "torso/", "enlarger/"))]
         names = [*trained, "anchors", "body_map"]
         self.learned = {name: head.parts[name].detach().clone().requires_grad_() for name in names}
         head.parts |= self.learned
@@ -87,12 +87,13 @@ class RadianceFit(FrameFit["RadianceHead"]):
         self.lit = torch.ones(len(self.hull), device=self.device)  # how lately light reached a cell of the hull
         self.mean_samples = torch.tensor(float(head.most), device=self.device)
         self.reach_weight = torch.tensor(1.0, device=self.device)
-        self.region = _region(capture, track).to(self.device)
         low, high = head.parts["face"].amin(0), head.parts["face"].amax(0)
         cube = head.parts["cube"]
         self.face_at = ((low + high) / 2 - cube[:3]) / cube[3]
         self.face_half = _FACE_GROWN * (high - low) / 2 / cube[3]
         self._room = head.parts["background"].detach()
+        self.level = 0 if head.enlarger is None else 1
+        self.rays = RayFrames(self.frames, capture, track, self._room, self.level)
 
     # what fit asks for
 
@@ -103,6 +104,7 @@ class RadianceFit(FrameFit["RadianceHead"]):
             "networks": ("field/", False, how.networks_rate),
             "torso_planes": ("torso/", True, how.planes_rate),
             "torso": ("torso/", False, how.torso_rate),
+            "enlarger": ("enlarger/", False, how.enlarger_rate),
         }
         groups: list[dict[str, Any]] = [
             {
@@ -116,6 +118,7 @@ class RadianceFit(FrameFit["RadianceHead"]):
                 **_ADAM,
             }
             for name, (kind, planes, rate) in kinds.items()
+            if any(key.startswith(kind) for key in self.learned)
         ]
         rest = {"anchors": 1e-3, "body_map": 1e-3, "own": 2e-3}
         return groups + [{"name": name, "params": [self.learned[name]], "lr": rate} for name, rate in rest.items()]
@@ -188,77 +191,56 @@ class RadianceFit(FrameFit["RadianceHead"]):
         own = self.learned["own"][frame]
         radiance = self.head.assemble(self.codes[frame], *self._stood(frame, correction), own, note)
         radiance = replace(radiance, occupied=self._worth_sampling())
-        patch = "perceptual" in stage.weights and step % self.settings.patch_every == 0
+        patched = {"perceptual", "enlarged"} & stage.weights.keys()
+        patch = self.rays.patch(frame) if patched and step % self.settings.patch_every == 0 else None
         at = self._some_pixels(frame, patch)
-        seen = _Pixels(self, radiance, at)
-        terms = {"picture": (seen.rgb - self._real(frame, at)).square().mean()}
-        if "perceptual" in stage.weights:
-            terms["perceptual"] = self._perceptual(seen, frame, at) if patch else terms["picture"].new_zeros(())
+        jitter = torch.rand(len(at)).to(at.device)
+        found = seen(self.draw, radiance, self._camera(self.level), at, jitter)
+        error = found.over(self.rays.room(at)) - self.rays.real(frame, at)
+        terms = {"picture": error.square().mean()} | dict.fromkeys(patched, error.new_zeros(()))
+        if patch is not None:
+            terms |= self._patch_terms(found, radiance, frame, patch)
         if {"alpha", "solid", "entropy"} & stage.weights.keys():
-            terms |= self._alpha_terms(seen, frame, at)
+            terms |= self._alpha_terms(found, frame, at)
         if "reach" in stage.weights:
             terms["reach"] = self._reach(reached)
         self._note_samples(len(reached[0][0]), len(at))
         return terms
 
-    def _some_pixels(self, frame: int, patch: bool) -> Tensor:
-        """Middles [N,2] px of pixels at random; those of a square about the lips come first, where one is asked for."""
-        fewest = 2 * _PATCH_PX**2 if patch else _FEWEST_RAYS
-        count = int((self.settings.samples / self.mean_samples).clamp(fewest, _MOST_RAYS))
-        height, width = self.frames.height, self.frames.width
-        boxes = [box.tolist() for box in self.frames.boxes(frame)]
-        squares = [boxes[0], boxes[int(torch.randint(1, 3, ()))], list(self.frames.face_box(frame))]
-        parts = [] if not patch else [self._lip_patch(boxes[0])]
-        count -= _PATCH_PX**2 if patch else 0
-        for share, (x0, y0, x1, y1) in zip(_SHARES, squares, strict=False):
-            size = torch.tensor([max(x1 - x0, 1), max(y1 - y0, 1)])
-            parts.append(torch.tensor([x0, y0]) + torch.rand(int(share * count), 2) * size)
-        some = torch.randint(len(self.region), (int(_SHARES[3] * count),))
-        parts.append(self.region[some.to(self.device)].cpu())
-        rest = count - sum(len(part) for part in parts[1 if patch else 0 :])
-        parts.append(torch.rand(rest, 2) * torch.tensor([width, height]))
-        at = torch.cat([part.float() for part in parts]).floor()
-        return (at.clamp(torch.zeros(2), torch.tensor([width - 1.0, height - 1.0])) + 0.5).to(self.device)
+    def _some_pixels(self, frame: int, patch: tuple[int, int] | None) -> Tensor:
+        """Middles [N,2] px of pixels at random; those of a patch come first, where there is one."""
+        own = 0 if patch is None else self.rays.patch_px**2
+        count = int((self.settings.samples / self.mean_samples).clamp(max(_FEWEST_RAYS, 2 * own), _MOST_RAYS))
+        some = self.rays.some(frame, count - own)
+        return some if patch is None else torch.cat([self.rays.pixels_of(*patch), some])
 
-    def _lip_patch(self, box: Sequence[int]) -> Tensor:
-        """[P*P,2] a square about the lips, row by row."""
-        size = torch.tensor([self.frames.width, self.frames.height])
-        middle = torch.tensor([(box[0] + box[2]) / 2, (box[1] + box[3]) / 2])
-        spread = torch.tensor([box[2] - box[0], box[3] - box[1]]) / 2
-        corner = middle + (torch.rand(2) - 0.5) * spread - _PATCH_PX / 2
-        corner = corner.clamp(torch.zeros(2), (size - _PATCH_PX).clamp_min(0).float()).floor()
-        y, x = torch.meshgrid(torch.arange(_PATCH_PX), torch.arange(_PATCH_PX), indexing="ij")
-        return torch.stack([x, y], -1).reshape(-1, 2) + corner
+    def _patch_terms(self, found: Seen, radiance: Radiance, frame: int, patch: tuple[int, int]) -> dict[str, Tensor]:
+        """ "perceptual": of a patch, whose pixels are the first. "enlarged": the same, pixel by pixel, where it is."""
+        side, times = self.rays.patch_px, 2**self.level
+        drawn = torch.cat([found.person, found.alpha[:, None]], 1)[: side**2].T.reshape(-1, side, side)
+        margin = 0
+        if radiance.enlarge is not None:  # without the rim, about which more would be known in a whole picture
+            drawn, margin = radiance.enlarge(drawn), times * REACH_PX
+        left, top, size = times * patch[0] + margin, times * patch[1] + margin, times * side - 2 * margin
+        drawn = drawn[:, margin : margin + size, margin : margin + size]
+        real = self.frames.target(frame, 0)[:, top : top + size, left : left + size]
+        room = self._room.permute(2, 0, 1)[:, top : top + size, left : left + size]
+        drawn = drawn[:3] + (1 - drawn[3]) * room
+        terms = {}
+        if self.tools.perceptual is not None:
+            terms["perceptual"] = self.tools.perceptual(drawn, real)
+        if radiance.enlarge is not None:
+            terms["enlarged"] = (drawn - real).square().mean()
+        return terms
 
-    def _real(self, frame: int, at: Tensor) -> Tensor:
-        """The filmed colours [N,3]."""
-        x, y = at.long().unbind(1)
-        return self.frames.target(frame, 0)[:, y, x].T
-
-    def room(self, at: Tensor) -> Tensor:
-        """The room's colours [N,3]."""
-        x, y = at.long().unbind(1)
-        return self._room[y, x]
-
-    def _perceptual(self, seen: _Pixels, frame: int, at: Tensor) -> Tensor:
-        if self.tools.perceptual is None:
-            return seen.rgb.new_zeros(())
-        patch = slice(0, _PATCH_PX**2)
-        drawn, real = (
-            colours[patch].T.reshape(3, _PATCH_PX, _PATCH_PX) for colours in (seen.rgb, self._real(frame, at))
-        )
-        return self.tools.perceptual(drawn, real)
-
-    def _alpha_terms(self, seen: _Pixels, frame: int, at: Tensor) -> dict[str, Tensor]:
+    def _alpha_terms(self, found: Seen, frame: int, at: Tensor) -> dict[str, Tensor]:
         """ "alpha": off the mask, where that is sure. "solid": how see-through the face is. "entropy": of the field."""
-        x, y = at.long().unbind(1)
-        person, room = (where[y, x] for where in self.frames.sides(frame))
-        within = self.frames.face_weight(frame, 0.0)[y, x] > 0.99
-        sure = (person * (1 - seen.alpha) + room * seen.alpha).sum() / (person + room).sum().clamp_min(1)
-        own = seen.own_alpha.clamp(1e-5, 1 - 1e-5)
+        person, room, within = self.rays.sides(frame, at)
+        sure = (person * (1 - found.alpha) + room * found.alpha).sum() / (person + room).sum().clamp_min(1)
+        own = found.own_alpha.clamp(1e-5, 1 - 1e-5)
         return {
             "alpha": sure,
-            "solid": (within * (1 - seen.own_alpha)).sum() / within.sum().clamp_min(1),
+            "solid": (within * (1 - found.own_alpha)).sum() / within.sum().clamp_min(1),
             "entropy": -(own * own.log() + (1 - own) * (1 - own).log()).mean(),
         }
 
@@ -304,7 +286,7 @@ class RadianceFit(FrameFit["RadianceHead"]):
         head, body = self._stood(frame, self.corrections.values[frame])
         radiance = self.head.assemble(self.codes[frame], head, body, self._usual_own())
         small = self._camera(_LIT_LEVEL)
-        image = self.tools.draw(replace(radiance, behind=_nothing), small)
+        image = self.tools.draw(replace(radiance, behind=_nothing, enlarge=None), small)
         depth = torch.where(image.alpha > _SOLID, image.depth / image.alpha.clamp_min(_SOLID), math.inf)
         deepest = torch.nn.functional.max_pool2d(depth[None], 3, 1, 1)[0]
         cube = self.head.parts["cube"]
@@ -318,30 +300,3 @@ class RadianceFit(FrameFit["RadianceHead"]):
 def _nothing(_origin: Tensor, ways: Tensor) -> tuple[Tensor, Tensor, Tensor]:
     """Nothing behind a field."""
     return torch.zeros_like(ways), ways.new_zeros(len(ways)), ways.new_zeros(len(ways))
-
-
-class _Pixels:
-    """Pixels of a frame as drawn: the field before the torso before the room."""
-
-    def __init__(self, task: RadianceFit, radiance: Radiance, at: Tensor) -> None:
-        camera = task.head.camera
-        field = task.draw.pixels(radiance, camera, at, torch.rand(len(at)).to(at.device))
-        flat, flat_alpha, _ = radiance.behind(*rays(at, camera.K, camera.cam_from_world))
-        light = 1 - field.alpha
-        self.own_alpha = field.alpha  # [N] of the field alone
-        self.alpha = field.alpha + light * flat_alpha
-        room = task.room(at)
-        self.rgb = field.rgb + light[:, None] * (flat + (1 - flat_alpha[:, None]) * room)
-
-
-def _region(capture: Capture, track: Track) -> Tensor:
-    """[M,2] px: pixels that a person covers in some frame, and those about them; all without masks."""
-    height, width = capture.frames.shape[1:3]
-    if capture.masks is None:
-        covered = np.ones((height, width), bool)
-    else:
-        rows = np.linspace(0, track.fitted_frames - 1, min(_REGION_FRAMES, track.fitted_frames)).astype(int)
-        covered = np.max(np.stack([capture.masks[row] for row in rows]), axis=0) > 127
-        covered = maximum_filter(covered, 2 * max(1, round(_REGION_GROWN * height)) + 1)
-    y, x = np.nonzero(covered)
-    return torch.from_numpy(np.stack([x, y], 1))

@@ -4,7 +4,7 @@
 RAD-NeRF, ER-NeRF and GeneFace++ are settings of it (see `_radiance_field`, `VARIANTS`). Not as published, and why: the
 codes are a tracker's and not a sound's, so one avatar is driven by video, phone or voice, as all heads here are; field
 and torso are trained together, and the field begins within the hull of the tracked face and its outline, since nothing
-has to be searched for there; poses are corrected while it learns; no super-resolution stage.
+has to be searched for there; poses are corrected while it learns.
 """
 
 from __future__ import annotations
@@ -21,6 +21,7 @@ from torch import Tensor
 from avatar3d.avatar._codes import EXTRA_CODES, relative_pose, shots
 from avatar3d.avatar._driven import started
 from avatar3d.avatar._driving import POSE, Driven, Start, driving_parts
+from avatar3d.avatar._enlarger import Enlarger
 from avatar3d.avatar._radiance_field import Field, Told, attended, attention_start
 from avatar3d.avatar._radiance_fit import RadianceFit, RadianceFitSettings
 from avatar3d.avatar._radiance_hull import expected, hull
@@ -40,6 +41,7 @@ _ANCHORS_U = ((0.0, -0.9, 0.0), (-0.6, -0.6, -0.5), (0.6, -0.6, -0.5))  # chin, 
 Note = Callable[[Tensor, Tensor], None]
 
 _SHAPE = {"picture": 1.0, "alpha": 0.02, "solid": 0.02, "entropy": 1e-4, "reach": 1e-3}
+_IN_DETAIL = {"perceptual": 0.01, "enlarged": 1.0}
 
 
 @dataclass(frozen=True)
@@ -53,27 +55,29 @@ class RadianceSettings:
     cells: int = 64  # of the occupancy grid along an axis
     step_u: float = 0.03  # between samples of a ray
     most: int = 16  # samples of a ray
+    enlarge: bool = False  # rays draw pictures of half the size, and a network makes them whole
     fit: RadianceFitSettings = field(default_factory=RadianceFitSettings)
 
 
 class RadianceHead(Driven):
     """A drivable head (contracts.Head). `parts` are, beside what every head has: field/... and torso/... (the weights
     of `Field` and `Torso`), cube [4] (its lowest corner in head space and its side, u), occupied [R,R,R] bool, face
-    [468,3] and face_tables [E,468,3] (the tracked face), anchors [3,3], own [4].
+    [468,3] and face_tables [E,468,3] (the tracked face), anchors [3,3], own [4]; and where it enlarges, enlarger/...
     """
 
     renderer: ClassVar[str] = "volume"
     stages: ClassVar = (
         Stage("grow", 0.04, _SHAPE, {"anchors": 0.0}),
         Stage("head", 0.7, _SHAPE),
-        Stage("lips", 0.93, _SHAPE | {"perceptual": 0.01}),
-        Stage("torso", 1.0, {"picture": 1.0, "alpha": 0.02}, {"planes": 0.0, "networks": 0.0}),
+        Stage("lips", 0.93, _SHAPE | _IN_DETAIL),
+        Stage("torso", 1.0, {"picture": 1.0, "alpha": 0.02} | _IN_DETAIL, {"planes": 0.0, "networks": 0.0}),
     )
 
     def __init__(self, parts: Mapping[str, Tensor], width: int, height: int, shape: Mapping[str, Any]) -> None:
         super().__init__(parts, width, height)
         self.shape = dict(shape)
         self.field, self.torso = Field(**self.shape["field"]), Torso()
+        self.enlarger = Enlarger() if self.shape.get("enlarge") else None
         self.window, self.step_u, self.most = (self.shape[name] for name in ("window", "step_u", "most"))
 
     @classmethod
@@ -95,7 +99,7 @@ class RadianceHead(Driven):
             "shade": EXTRA_CODES - _LIDS_GAZE + OWN,
         }
         shape = {"field": asdict(Field(**described, **settings.shape))}
-        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most")}
+        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most", "enlarge")}
         parts = driving_parts(capture, start)
         cube, occupied = hull(start, settings.cells)
         parts |= {
@@ -114,6 +118,8 @@ class RadianceHead(Driven):
             weights |= attention_start(settings.window, start.expression + EXTRA_CODES)
         parts |= {f"field/{name}": tensor for name, tensor in weights.items()}
         parts |= {f"torso/{name}": tensor for name, tensor in Torso().start(generator).items()}
+        if settings.enlarge:
+            parts |= {f"enlarger/{name}": tensor for name, tensor in Enlarger().start(generator).items()}
         return cls(parts, track.camera.width, track.camera.height, shape)
 
     @property
@@ -171,10 +177,11 @@ class RadianceHead(Driven):
             colour=lambda given: self.field.colour(given, told, field),
             behind=partial(self._behind, anchored, world_from_body, torso),
             points=apply_pose(world_from_head, face),
+            enlarge=None if self.enlarger is None else partial(self.enlarger, weights=self.weights("enlarger")),
         )
 
     def weights(self, kind: str) -> dict[str, Tensor]:
-        """The parts of "field" or "torso", by their names in it."""
+        """The parts of "field", "torso" or "enlarger", by their names in it."""
         return {name.removeprefix(f"{kind}/"): part for name, part in self.parts.items() if name.startswith(f"{kind}/")}
 
     def with_parts(self, parts: Mapping[str, Tensor]) -> Self:
@@ -230,6 +237,7 @@ VARIANTS: Mapping[str, Callable[[], RadianceSettings]] = {
     "geneface++": lambda: RadianceSettings(
         shape={"ambient": 3, "ambient_cells": (8, 16, 32), "ambient_features": 4},
         window=5,
+        enlarge=True,
         fit=RadianceFitSettings(adapted_reach=1e-4),
     ),
 }

@@ -12,6 +12,7 @@ from made_up import COUNTS, SIZE, MadeUp
 from torch import Tensor
 
 from avatar3d.avatar._radiance_fit import RadianceFit, RadianceFitSettings
+from avatar3d.avatar._seen import Seen
 from avatar3d.avatar.radiance import VARIANTS, RadianceHead, RadianceSettings
 from avatar3d.contracts import Tools
 from avatar3d.errors import InputError
@@ -20,6 +21,7 @@ from avatar3d.geometry import compose
 from avatar3d.perceptual import gradient_loss
 from avatar3d.render.native import Native
 from avatar3d.render.volume import Volume
+from avatar3d.seeds import seeded
 
 ALL_AT_ONCE = {"occupancy_every": 1, "occupancy_from": 0, "lit_every": 1, "lit_from": 0, "refine_from": 0.0}
 
@@ -59,8 +61,11 @@ def test_a_training_that_is_broken_off_ends_with_the_same_bits(variant: str, mad
     assert all(torch.equal(tensor, ends[name]) for name, tensor in _states(whole).items())
 
 
-def test_everything_that_is_learned_gets_a_gradient(made_up: MadeUp) -> None:
-    task, stage = _task(made_up), RadianceHead.stages[2]
+@pytest.mark.parametrize("variant", ["rad-nerf", "geneface++"])
+def test_everything_that_is_learned_gets_a_gradient(variant: str, made_up: MadeUp) -> None:
+    task, stage = _task(made_up, variant), RadianceHead.stages[2]
+    for name in {"enlarger/2", "field/attend"} & task.learned.keys():  # what begins at nothing lets nothing through
+        task.learned[name].data.uniform_(-0.01, 0.01)
     task.codes[:, -8:-4] += 0.5  # lids and gaze of the made-up person are at rest in most frames
     terms = task.losses(stage, 0.8, 2, [5, 6])
     sum(weight * terms[name] for name, weight in stage.weights.items()).backward()
@@ -158,12 +163,42 @@ def test_geneface_adapts_how_much_reach_counts(made_up: MadeUp) -> None:
 
 def test_pixels_of_a_step_lie_in_the_picture_and_keep_the_samples_in_number(made_up: MadeUp) -> None:
     task = _task(made_up)
-    at = task._some_pixels(3, patch=False)
+    at = task._some_pixels(3, None)
     assert ((at >= 0.5) & (at <= SIZE - 0.5)).all() and torch.equal(at, at.floor() + 0.5)
     task.mean_samples.fill_(2.0)
-    assert len(task._some_pixels(3, patch=False)) == 1500
-    patch = task._some_pixels(3, patch=True)[: 32 * 32].view(32, 32, 2)
-    assert torch.equal(patch[1:, :, 1] - patch[:-1, :, 1], torch.ones(31, 32))
+    assert len(task._some_pixels(3, None)) == 1500
+    side = task.rays.patch_px
+    for seed in range(20):
+        with seeded(seed):
+            left, top = task.rays.patch(3)
+        patch = task._some_pixels(3, (left, top))[: side**2].view(side, side, 2)
+        assert torch.equal(patch[1:, :, 1] - patch[:-1, :, 1], torch.ones(side - 1, side))
+        assert patch[0, 0].tolist() == [left + 0.5, top + 0.5] and patch.max() < SIZE
+
+
+def test_a_field_of_half_the_size_is_held_against_the_film_as_it_is(made_up: MadeUp) -> None:
+    """Rays see the mean of 2 x 2 filmed pixels; what is enlarged is judged by each of them."""
+    task = _task(made_up, "geneface++")
+    assert task.level == 1 and task.rays.width == SIZE // 2
+    at = torch.tensor([[3.5, 7.5]])
+    filmed = task.frames.target(3, 0)[:, 14:16, 6:8].mean((1, 2))
+    assert torch.allclose(task.rays.real(3, at)[0], filmed, atol=1e-6)
+    task.rays.patch_px = side = 24
+    patch = (2, 3)
+    low = torch.nn.functional.avg_pool2d(task.frames.target(3, 0), 2)[:, 3 : 3 + side, 2 : 2 + side]
+    found = Seen(low.reshape(3, -1).T, torch.ones(side**2), torch.ones(side**2))
+    posed = task.head.pose(task.head.encode(made_up.track.motion)[3])
+    with torch.no_grad():
+        there, aside = (float(task._patch_terms(found, posed, 3, at)["enlarged"]) for at in (patch, (3, 3)))
+    assert there < 0.5 * aside, "an enlarged patch lies where it was filmed"
+
+
+def test_a_head_that_enlarges_draws_whole_pictures(made_up: MadeUp) -> None:
+    head = _task(made_up, "geneface++").trained()
+    picture = Volume()(head.pose(head.encode(made_up.track.motion)[0]), head.camera)
+    assert picture.rgb.shape == (SIZE, SIZE, 3)
+    again = RadianceHead.restore(head.config(), head.tensors())
+    assert again.enlarger == head.enlarger
 
 
 def test_a_renderer_without_pixels_cannot_train_it(made_up: MadeUp) -> None:

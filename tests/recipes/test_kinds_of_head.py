@@ -26,7 +26,6 @@ from avatar3d.recipes.export_avatar import export_avatar
 from avatar3d.recipes.info import info, report
 from avatar3d.recipes.small import compact
 from avatar3d.recipes.train import TrainSettings
-from avatar3d.refine import refinable
 from avatar3d.store import Work, frames_writer, save_capture, save_track
 from avatar3d.store.capture import save_picture
 from avatar3d.viewer.scene import Footage, Request, Scene
@@ -123,10 +122,3 @@ def test_a_nerf_head_is_drawn_by_a_server_and_has_no_splats_to_give_away(
     assert scene.picture(Request("it", 3, 48, 40)).shape == (40, 48, 3)
     with pytest.raises(InputError, match="renderer native: draws Gaussians"):
         Player(avatar.head, renderer_of(avatar.head, "native")).frame(avatar.head.encode(avatar.clip)[0])
-
-
-def test_its_motion_is_not_refined_and_that_is_said(made: tuple[Work, dict[str, dict[str, Any]]]) -> None:
-    _, told = made
-    for kind, can in (("linear", True), ("radiance", False)):
-        avatar = open_avatar(Path(told[kind]["avatar"]))
-        assert refinable(avatar.head, avatar.head.encode(avatar.clip)[0]) is can

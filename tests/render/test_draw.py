@@ -16,7 +16,7 @@ from avatar3d.records import Camera, Gaussians
 from avatar3d.render.reference import Reference
 
 CUDA_ALONE = {"gsplat"}
-OF_FIELDS = {"volume"}  # see test_volume
+OF_FIELDS = {"volume", "nerfacc"}  # see test_volume, test_nerfacc
 PARTS = [
     pytest.param(name, marks=[pytest.mark.gpu] * (name in CUDA_ALONE))
     for name in names("avatar3d.render")
