@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -110,6 +111,13 @@ def test_what_is_no_prior_is_refused(tmp_path: Path, prior: tuple[Path, dict[str
 def test_voices_that_cannot_be_are_refused_before_any_work(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         create(tmp_path / "me.mp4", tmp_path / "me", CreateSettings(**settings))
+
+
+def test_a_package_that_is_missing_is_named_before_any_work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    find = importlib.util.find_spec
+    monkeypatch.setattr(importlib.util, "find_spec", lambda name: None if name == "pocketsphinx" else find(name))
+    with pytest.raises(InputError, match="pip install 'pocketsphinx"):
+        create(tmp_path / "me.mp4", tmp_path / "me", CreateSettings(voice="viseme"))
 
 
 def test_weights_other_than_those_trained_on_are_refused() -> None:
