@@ -56,7 +56,7 @@ class RadianceFitSettings:
     lit_every: int = 12  # steps: it is looked anew which cells light reaches; samples elsewhere teach nothing
     lit_from: int = 100  # steps
     patch_every: int = 2  # steps, of the terms that judge a patch
-    enlarger_rate: float = 1e-3
+    enlarger_rate: float = 5e-3  # it begins to learn when rates are a tenth
     adapted_reach: float = 0.0  # how far codes may reach beyond the face, where the weight of that adapts; 0: it stays
 
 

@@ -68,7 +68,7 @@ class RadianceHead(Driven):
     renderer: ClassVar[str] = "volume"
     stages: ClassVar = (
         Stage("grow", 0.04, _SHAPE, {"anchors": 0.0}),
-        Stage("head", 0.7, _SHAPE),
+        Stage("head", 0.6, _SHAPE),
         Stage("lips", 0.93, _SHAPE | _IN_DETAIL),
         Stage("torso", 1.0, {"picture": 1.0, "alpha": 0.02} | _IN_DETAIL, {"planes": 0.0, "networks": 0.0}),
     )
