@@ -18,6 +18,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 
 import numpy as np
+import torch
 from torch import Tensor
 
 FPS = 25.0
@@ -120,6 +121,11 @@ class Camera:
     cam_from_world: Tensor  # [4,4] rigid, u
     width: int  # px
     height: int  # px
+
+    def shrunk(self, by: int) -> Camera:
+        """The same view in pixels `by` times as large; what is no whole pixel of it at the edges is left out."""
+        K = torch.cat([self.K[:2] / by, self.K[2:]])
+        return Camera(K, self.cam_from_world, self.width // by, self.height // by)
 
 
 @dataclass(frozen=True)

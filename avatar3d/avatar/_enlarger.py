@@ -30,8 +30,8 @@ class Enlarger:
         return (CHANNELS, self.width), (self.width, self.width), (self.width, 4 * CHANNELS)
 
     def start(self, generator: torch.Generator) -> dict[str, Tensor]:
-        """Weights before training: interpolation alone. K [out,in,3,3] and K_bias [out] of layers 0, 1, 2."""
-        found = {}
+        """Weights before training, of interpolation alone: of layers 0, 1 and 2 [out,in,3,3], and N_bias [out]."""
+        found: dict[str, Tensor] = {}
         for number, (inner, outer) in enumerate(self._layers):
             kernel = torch.empty(outer, inner, 3, 3)
             kernel.uniform_(-1, 1, generator=generator).mul_((6 / (9 * inner)) ** 0.5)

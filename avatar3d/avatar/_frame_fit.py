@@ -94,9 +94,7 @@ class FrameFit(ABC, Generic[H]):
             self.bodies = relative_pose(motion.body, self.head.parts["rest_pose"].cpu()).to(self.device)
 
     def _camera(self, level: int) -> Camera:
-        whole, shrink = self.head.camera, 2**level
-        K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
-        return Camera(K, whole.cam_from_world, whole.width // shrink, whole.height // shrink)
+        return self.head.camera.shrunk(2**level)
 
     def _chosen(self, stage: Stage, progress: float, step: int, seed: int) -> int:
         with seeded(seed):

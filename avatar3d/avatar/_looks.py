@@ -11,7 +11,7 @@ from torch import Tensor
 from avatar3d.avatar._frames import Frames
 from avatar3d.avatar._seen import seen
 from avatar3d.contracts import Draw, DrawPixels, Head
-from avatar3d.records import Camera, Radiance
+from avatar3d.records import Radiance
 
 _NOT_FACE = 0.2  # weight of what lies outside the face: shoulders must not turn the head
 _RAYS = 3000  # in the face, and as many over all of the picture
@@ -55,12 +55,9 @@ class Some(Looks):
     def __init__(self, head: Head, draw: DrawPixels, frames: Frames, level: int) -> None:
         super().__init__(head, draw, frames)
         self._pixels = draw
-        self.level, shrink = level, 2**level
-        whole = head.camera
-        self._width, self._height = whole.width // shrink, whole.height // shrink
-        K = torch.cat([whole.K[:2] / shrink, whole.K[2:]])
-        self._camera = Camera(K, whole.cam_from_world, self._width, self._height)
-        self._room = head.background[: self._height * shrink : shrink, : self._width * shrink : shrink]
+        self.level = level
+        self._camera = head.camera.shrunk(2**level)
+        self._room = head.background[:: 2**level, :: 2**level]
 
     def real(self, frame: int) -> Tensor:
         x, y = self._at(frame)[0].long().unbind(1)
@@ -82,7 +79,7 @@ class Some(Looks):
         """Middles [N,2] px, and how many pixels each stands for [N]."""
         x0, y0, x1, y1 = (edge >> self.level for edge in self.frames.face_box(frame))
         face, stands = _lattice(x0, y0, x1, y1)
-        rest, rest_stands = _lattice(0, 0, self._width, self._height)
+        rest, rest_stands = _lattice(0, 0, self._camera.width, self._camera.height)
         x, y = rest.unbind(1)
         outside = (x < x0) | (x >= x1) | (y < y0) | (y >= y1)
         area = torch.cat([torch.full((len(face),), stands), torch.full((int(outside.sum()),), rest_stands)])

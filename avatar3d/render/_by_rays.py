@@ -4,7 +4,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import ClassVar
 
 import torch
@@ -44,13 +44,8 @@ class ByRays(ABC):
         radiance = self._drawable(posed)
         if radiance.enlarge is None:
             return self._whole(radiance, camera)
-        half = Camera(
-            torch.cat([camera.K[:2] / 2, camera.K[2:]]),
-            camera.cam_from_world,
-            (camera.width + 1) // 2,
-            (camera.height + 1) // 2,
-        )
-        small = self._whole(radiance, half)
+        even = replace(camera, width=camera.width + camera.width % 2, height=camera.height + camera.height % 2)
+        small = self._whole(radiance, even.shrunk(2))
         grown = radiance.enlarge(torch.cat([small.rgb.movedim(-1, 0), small.alpha[None]]))
         depth = interpolate(small.depth[None, None], scale_factor=2, mode="bilinear")[0, 0]
         rows, columns = slice(camera.height), slice(camera.width)
