@@ -105,7 +105,8 @@ _USUAL_CUDA = {
 
 
 def _many_rays(settings: RadianceSettings) -> RadianceSettings:
-    return replace(settings, fit=replace(settings.fit, samples=1 << 16))
+    shape = {**settings.shape, "half": True}  # for a GPU waits for its memory; a CPU draws such a head the same
+    return replace(settings, shape=shape, fit=replace(settings.fit, samples=1 << 16))
 
 
 CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {

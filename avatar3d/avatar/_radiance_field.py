@@ -60,6 +60,7 @@ class Field:
     hidden_ambient: int = 32
     hidden_colour: int = 32
     given: int = 15  # numbers that density gives to colour
+    half: bool = False  # the grids are read in half precision; not the hull's, whose rounding would be that of density
     hull_cells: int = 64  # of the grid, along an axis, in which the field knows from the start where a head is
 
     @property
@@ -120,11 +121,11 @@ class Field:
         """Of points [S,3] in the cube 0..1: density per u [S], what colour is made of [S,F], and how the codes reached
         them: ambient coordinates -1..1 [S,A], or attention [S,lower+upper].
         """
-        seen, networks = hashgrid(points, weights["planes"], self.grid), self.networks
+        seen, networks = hashgrid(points, weights["planes"], self.grid, half=self.half), self.networks
         factors = None
         if self.ambient:
             reached = networks["ambient"]("ambient", [seen], told.lower, weights).tanh()
-            beside = hashgrid((reached + 1) / 2, weights["ambient_planes"], self.ambient_grid)
+            beside = hashgrid((reached + 1) / 2, weights["ambient_planes"], self.ambient_grid, half=self.half)
         else:
             lower, upper = (mlp(seen, weights[name], layers) for name, layers in self.attentions.items())
             beside = reached = torch.cat([lower, upper.sigmoid()], 1)

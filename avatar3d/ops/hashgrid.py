@@ -25,6 +25,7 @@ __all__ = ["TRIPLANE", "VOLUME", "HashGrid", "growing", "hashgrid", "hashgrid_re
 VOLUME = ((0, 1, 2),)
 TRIPLANE = ((0, 1), (1, 2), (0, 2))
 MOST_LEVELS = 96
+_BOUNDARY = 16  # bytes, on which tables begin that CUDA reads; torch's own allocations do
 # as level_of in csrc/hashgrid/hashgrid.h
 STRIDES = {2: (0x9E3779B9,), 3: (0xC13FA9A9, 0x91E10DA5)}
 
@@ -68,7 +69,7 @@ def growing(levels: int, coarsest: int, finest: int) -> tuple[int, ...]:
     return tuple(int(coarsest * exp(level * step) + 1e-6) for level in range(levels))
 
 
-def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto") -> Tensor:
+def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto", half: bool = False) -> Tensor:
     """Features of points, read from each level by linear interpolation; differentiable once, in points and tables.
 
     Beyond 0..1 a point has the features of the nearest point of the border, and no gradient along that axis. On CUDA
@@ -79,6 +80,9 @@ def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto")
         tables: [grid.rows,grid.features].
         grid: the encoding's shape.
         path: "native" (the kernel; float32; CPU, CUDA), "reference" or "auto": native where there is one.
+        half: read the tables rounded to half precision, of numbers up to 65504. On CUDA that is half the reading; the
+            result is the same everywhere. All else stays float32, the tables' gradient too, which goes past the
+            rounding to the tables as they are given: so small gradients are not lost, and no loss has to be scaled.
 
     Returns:
         [N,grid.width].
@@ -93,12 +97,14 @@ def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto")
     if tuple(tables.shape) != (grid.rows, grid.features):
         raise ValueError(f"hashgrid: tables have shape {tuple(tables.shape)}, expected {(grid.rows, grid.features)}")
     if not _native.use_native("hashgrid", path, points.device):
-        return hashgrid_reference(points, tables, grid)
-    return _hashgrid(points, tables, *_flat(grid))
+        return hashgrid_reference(points, tables, grid, half)
+    return _hashgrid(points, tables, *_flat(grid), half)
 
 
-def hashgrid_reference(points: Tensor, tables: Tensor, grid: HashGrid) -> Tensor:
+def hashgrid_reference(points: Tensor, tables: Tensor, grid: HashGrid, half: bool = False) -> Tensor:
     """The twin of `hashgrid` in plain torch."""
+    if half:
+        tables = _Rounded.apply(tables)
     encoded, first = [], 0
     for plane in grid.axes:
         held = points[:, list(plane)].clamp(0, 1)
@@ -139,13 +145,25 @@ def _row(vertex: Tensor, grid: HashGrid, cells: int) -> Tensor:
     return vertex[:, 0] + (start >> (32 - grid.log2_rows))
 
 
+class _Rounded(torch.autograd.Function):
+    """To half precision and back; the gradient passes as it is, where torch would round that too."""
+
+    @staticmethod
+    def forward(ctx: Any, tables: Tensor) -> Tensor:  # noqa: ARG004 - torch names it
+        return tables.half().to(tables.dtype)
+
+    @staticmethod
+    def backward(ctx: Any, *gradients: Tensor) -> Tensor:  # noqa: ARG004
+        return gradients[0]
+
+
 class _Grid(ctypes.Structure):
     """A3dGrid of csrc/hashgrid/hashgrid.h."""
 
     _fields_ = [
         ("resolutions", ctypes.POINTER(ctypes.c_int32)),
         ("axes", ctypes.POINTER(ctypes.c_int32)),
-        *((name, ctypes.c_int32) for name in ("planes", "dims", "levels", "features", "log2_rows", "columns")),
+        *((name, ctypes.c_int32) for name in ("planes", "dims", "levels", "features", "log2_rows", "columns", "half")),
     ]
 
 
@@ -160,10 +178,17 @@ def _flat(grid: HashGrid) -> _Flat:
 
 
 def _struct(
-    resolutions: Sequence[int], axes: Sequence[int], dims: int, log2_rows: int, features: int, columns: int
+    resolutions: Sequence[int], axes: Sequence[int], dims: int, log2_rows: int, features: int, columns: int, half: bool
 ) -> _Grid:
     in_c = (ctypes.c_int32 * len(resolutions))(*resolutions), (ctypes.c_int32 * len(axes))(*axes)
-    return _Grid(*in_c, len(axes) // dims, dims, len(resolutions), features, log2_rows, columns)
+    return _Grid(*in_c, len(axes) // dims, dims, len(resolutions), features, log2_rows, columns, half)
+
+
+def _as_read(tables: Tensor, half: bool) -> Tensor:
+    """The tables as the kernel of their device takes them."""
+    if half:
+        return tables.half() if _native.body(tables.device) == "cuda" else tables.half().float()
+    return tables if tables.data_ptr() % _BOUNDARY == 0 else tables.clone()
 
 
 def _call(name: str, device: torch.device, *arguments: Any) -> None:
@@ -176,19 +201,21 @@ def _call(name: str, device: torch.device, *arguments: Any) -> None:
 
 @torch.library.custom_op("avatar3d::hashgrid", mutates_args=())
 def _hashgrid(
-    points: Tensor, tables: Tensor, resolutions: Sequence[int], axes: Sequence[int], dims: int, log2_rows: int
-) -> Tensor:
-    given = _native.prepared("hashgrid", points=(points, tuple(points.shape)), tables=(tables, tuple(tables.shape)))
-    grid = _struct(resolutions, axes, dims, log2_rows, tables.shape[1], points.shape[1])
+    points: Tensor, tables: Tensor, resolutions: Sequence[int], axes: Sequence[int], dims: int, log2_rows: int,
+    half: bool,
+) -> Tensor:  # fmt: skip
+    at, table = _native.prepared("hashgrid", points=(points, tuple(points.shape)), tables=(tables, tuple(tables.shape)))
+    table = _as_read(table, half)
+    grid = _struct(resolutions, axes, dims, log2_rows, tables.shape[1], points.shape[1], half)
     out = points.new_empty(len(points), len(axes) // dims * len(resolutions) * tables.shape[1])
-    pointers = [tensor.data_ptr() for tensor in given]
+    pointers = [tensor.data_ptr() for tensor in (at, table)]
     _call("forward", points.device, ctypes.byref(grid), *pointers, len(points), out.data_ptr())
     return out
 
 
 @_hashgrid.register_fake
 def _(
-    points: Tensor, tables: Tensor, resolutions: Sequence[int], axes: Sequence[int], dims: int, _log2_rows: int
+    points: Tensor, tables: Tensor, resolutions: Sequence[int], axes: Sequence[int], dims: int, *_others: Any
 ) -> Tensor:
     return points.new_empty(points.shape[0], len(axes) // dims * len(resolutions) * tables.shape[1])
 
@@ -196,12 +223,13 @@ def _(
 @torch.library.custom_op("avatar3d::hashgrid_backward", mutates_args=())
 def _hashgrid_backward(
     points: Tensor, tables: Tensor, gradient: Tensor, resolutions: Sequence[int], axes: Sequence[int],
-    dims: int, log2_rows: int, by_points: bool, by_tables: bool,
+    dims: int, log2_rows: int, half: bool, by_points: bool, by_tables: bool,
 ) -> tuple[Tensor, Tensor]:  # fmt: skip
     """Gradients by points and tables; empty where they are not wanted."""
     shapes = {"points": points, "tables": tables, "gradient": gradient}
     given = _native.prepared("hashgrid", **{name: (tensor, tuple(tensor.shape)) for name, tensor in shapes.items()})
-    grid = _struct(resolutions, axes, dims, log2_rows, tables.shape[1], points.shape[1])
+    given[1] = _as_read(given[1], half)
+    grid = _struct(resolutions, axes, dims, log2_rows, tables.shape[1], points.shape[1], half)
     found = points.new_empty(points.shape if by_points else 0), tables.new_empty(tables.shape if by_tables else 0)
     pointers = [tensor.data_ptr() for tensor in given]
     wanted = [tensor.data_ptr() if want else None for tensor, want in zip(found, (by_points, by_tables), strict=True)]
@@ -223,7 +251,7 @@ def _remember(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:  # noq
 def _differentiate(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
     by_points, by_tables = ctx.needs_input_grad[:2]
     to_points, to_tables = _hashgrid_backward(*ctx.saved_tensors, gradient, *ctx.grid, by_points, by_tables)
-    return to_points if by_points else None, to_tables if by_tables else None, None, None, None, None
+    return to_points if by_points else None, to_tables if by_tables else None, *len(ctx.grid) * (None,)
 
 
 _hashgrid.register_autograd(_differentiate, setup_context=_remember)

@@ -21,6 +21,7 @@ struct A3dGrid {
   int32_t features;   // 1, 2, 4 or 8
   int32_t log2_rows;  // of a level at most
   int32_t columns;    // of the points
+  int32_t half;       // whether the CUDA body is given its table in half precision; the CPU's never is
 };
 
 namespace avatar3d {

@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -65,6 +67,15 @@ def test_every_code_is_heard_and_every_weight_learns(name: str) -> None:
         assert tensor.grad is not None and tensor.grad.abs().sum() > 0, key
     for part in (given.lower, given.upper, given.shade):
         assert part.grad is not None and (part.grad.abs() > 0).all()
+
+
+def test_a_field_of_half_precision_is_one_of_rounded_grids() -> None:
+    field, weights, told = FIELDS["rad-nerf"], _weights(FIELDS["rad-nerf"]), _told()
+    rounded = {k: v.half().float() if k in ("planes", "ambient_planes") else v for k, v in weights.items()}
+    points = torch.rand(40, 3, generator=_generator())
+    seen = replace(field, half=True).density(points, told, weights)
+    assert all(torch.equal(a, b) for a, b in zip(seen, field.density(points, told, rounded), strict=True))
+    assert not torch.equal(seen[0], field.density(points, told, weights)[0])
 
 
 def test_an_untrained_shape_does_not_pulse_with_the_expression() -> None:

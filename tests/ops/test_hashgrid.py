@@ -33,11 +33,12 @@ def error(found: Tensor, expected: Tensor) -> float:
     return float((found - expected).norm() / expected.norm().clamp_min(1e-12))
 
 
-def compare(grid: HashGrid, count: int, device: torch.device) -> None:
+def compare(grid: HashGrid, count: int, device: torch.device, half: bool = False) -> None:
     points, tables, gradient = scene(grid, count)
     here = [tensor.to(device).requires_grad_() for tensor in (points, tables)]
-    double = [tensor.double().requires_grad_() for tensor in (points, tables)]
-    found, expected = hashgrid(*here, grid, "native"), hashgrid_reference(*double, grid)
+    read = tables.half() if half else tables
+    double = [tensor.double().requires_grad_() for tensor in (points, read)]
+    found, expected = hashgrid(*here, grid, "native", half), hashgrid_reference(*double, grid)
     gradients = torch.autograd.grad(found, here, gradient.to(device))
     truth = torch.autograd.grad(expected, double, gradient.double())
     assert found.shape == (count, grid.width)
@@ -61,6 +62,36 @@ def test_more_points_than_a_span(isa: str) -> None:
 @pytest.mark.parametrize("grid", SHAPES, ids=named)
 def test_cuda_agrees_with_float64(cuda: torch.device, grid: HashGrid, count: int) -> None:
     compare(grid, count, cuda)
+
+
+@pytest.mark.parametrize("grid", SHAPES, ids=named)
+def test_half_precision_is_a_rounded_table(kernels: None, grid: HashGrid) -> None:
+    compare(grid, 300, torch.device("cpu"), half=True)
+
+
+@pytest.mark.parametrize("grid", SHAPES, ids=named)
+def test_cuda_reads_a_table_in_half_precision(cuda: torch.device, grid: HashGrid) -> None:
+    compare(grid, 300, cuda, half=True)
+
+
+@pytest.mark.parametrize("path", ["auto", "reference"])
+def test_what_is_learned_is_not_rounded(path: str) -> None:
+    grid = HashGrid((1,), 1, 4, ((0, 1),))
+    tables = torch.full((4, 1), 1 / 3, requires_grad=True)
+    found = hashgrid(torch.full((1, 2), 0.5), tables, grid, path, half=True)
+    assert found.dtype == torch.float32
+    assert float(found.detach()) == float(torch.tensor(1 / 3).half())
+    (by_tables,) = torch.autograd.grad(found, tables, torch.tensor([[4e-9]]))
+    assert torch.equal(by_tables, torch.full((4, 1), 1e-9))  # in half precision this were zero
+
+
+def test_cuda_takes_a_table_from_anywhere_in_memory(cuda: torch.device) -> None:
+    grid = HashGrid(RESOLUTIONS, 4, 8, TRIPLANE)
+    points, tables, _ = scene(grid, 20)
+    moved = torch.empty(tables.numel() + 1)[1:].view(tables.shape).copy_(tables)
+    assert moved.data_ptr() % 16
+    here = points.to(cuda)
+    assert torch.equal(hashgrid(here, moved.to(cuda), grid, "native"), hashgrid(here, tables.to(cuda), grid, "native"))
 
 
 @pytest.mark.parametrize("axes", [TRIPLANE, VOLUME])
@@ -143,8 +174,9 @@ def test_cuda_takes_no_points(cuda: torch.device) -> None:
 def test_opcheck(kernels: None) -> None:
     grid = HashGrid((3, 8), 2, 6, TRIPLANE)
     points, tables, _ = scene(grid, 20)
-    arguments = (points.requires_grad_(), tables.requires_grad_(), [3, 8], [0, 1, 1, 2, 0, 2], 2, 6)
-    torch.library.opcheck(torch.ops.avatar3d.hashgrid.default, arguments)
+    for half in (False, True):
+        arguments = (points.requires_grad_(), tables.requires_grad_(), [3, 8], [0, 1, 1, 2, 0, 2], 2, 6, half)
+        torch.library.opcheck(torch.ops.avatar3d.hashgrid.default, arguments)
 
 
 def test_growth() -> None:
