@@ -34,11 +34,17 @@ struct Tile {
   }
 };
 
+// As if the layout were "ngp": both ends of a line are read apart anyway.
 template <int kDims>
-__device__ Place<kDims, float, uint32_t> place_in(const Level& level, const float* point) {
+__device__ Corners<kDims, float, uint32_t> corners_in(const Level& level, bool ngp, const float* point) {
   float position[kDims];
   for (int k = 0; k < kDims; ++k) position[k] = point[level.axis[k]];
-  return place_of<kDims, uint32_t>(level, position);
+  if (ngp) return corners_of<kDims, uint32_t>(level, position);
+  const auto place = place_of<kDims, uint32_t>(level, position);
+  Corners<kDims, float, uint32_t> corners;
+  for (int k = 0; k < kDims; ++k) corners.fraction[k] = place.fraction[k];
+  for (int i = 0; i < 1 << kDims; ++i) corners.row[i] = place.row[i / 2] + static_cast<uint32_t>(i % 2);
+  return corners;
 }
 
 // As many numbers as one instruction reads.
@@ -60,24 +66,25 @@ __device__ void read_row(const Number* row, float* values) {
   }
 }
 
-// Values of both ends of the cell on a line: features at x, then at x + 1.
+// Values of both ends of the cell on a line, whose rows in `table` are given: features at x, then at x + 1.
 template <int kFeatures, class Number>
-__device__ void read_run(const Number* row, float* run) {
-  read_row<kFeatures>(row, run);
-  read_row<kFeatures>(row + kFeatures, run + kFeatures);
+__device__ void read_run(const Number* table, const uint32_t* rows, float* run) {
+  for (int end = 0; end < 2; ++end) {
+    read_row<kFeatures>(table + static_cast<int64_t>(rows[end]) * kFeatures, run + end * kFeatures);
+  }
 }
 
 template <int kDims, int kFeatures, class Number>
-__device__ void encode_point(const Level& level, const float* point, const Number* tables, float* values) {
+__device__ void encode_point(const Level& level, bool ngp, const float* point, const Number* tables, float* values) {
   constexpr int kLines = 1 << (kDims - 1);
-  const auto place = place_in<kDims>(level, point);
+  const auto corners = corners_in<kDims>(level, ngp, point);
   float weight[kLines], run[2 * kFeatures], sum[2 * kFeatures] = {};
-  line_weights(place, weight);
+  line_weights<kDims>(corners.fraction, weight);
   for (int line = 0; line < kLines; ++line) {
-    read_run<kFeatures>(tables + (level.first + place.row[line]) * kFeatures, run);
+    read_run<kFeatures>(tables + level.first * kFeatures, corners.row + 2 * line, run);
     for (int i = 0; i < 2 * kFeatures; ++i) sum[i] = muladd(weight[line], run[i], sum[i]);
   }
-  for (int f = 0; f < kFeatures; ++f) values[f] = muladd(place.fraction[0], sum[kFeatures + f] - sum[f], sum[f]);
+  for (int f = 0; f < kFeatures; ++f) values[f] = muladd(corners.fraction[0], sum[kFeatures + f] - sum[f], sum[f]);
 }
 
 template <int kDims, int kFeatures, class Number>
@@ -89,8 +96,8 @@ encode(Levels levels, const float* points, int columns, const Number* tables, in
   for (int start = 0; start < width; start += kTile) {
     const Tile tile(count, width, start);
     for (int column = 0; column < tile.columns && mine < count; column += kFeatures) {
-      encode_point<kDims, kFeatures>(levels.at[(start + column) / kFeatures], points + mine * columns, tables,
-                                     values + threadIdx.x * kTileStride + column);
+      encode_point<kDims, kFeatures>(levels.at[(start + column) / kFeatures], levels.ngp, points + mine * columns,
+                                     tables, values + threadIdx.x * kTileStride + column);
     }
     __syncthreads();
     tile.each(values, [&](int64_t to, float& value) { out[to] = value; });
@@ -99,49 +106,51 @@ encode(Levels levels, const float* points, int columns, const Number* tables, in
 }
 
 template <int kFeatures>
-__device__ void add_run(float* to, const float* run) {
+__device__ void add_row(float* to, const float* row) {
   if (kFeatures % 4 == 0) {
-    for (int i = 0; i < 2 * kFeatures; i += 4) cuda::add4(to + i, run[i], run[i + 1], run[i + 2], run[i + 3]);
+    for (int i = 0; i < kFeatures; i += 4) cuda::add4(to + i, row[i], row[i + 1], row[i + 2], row[i + 3]);
   } else {
-    for (int i = 0; i < 2 * kFeatures; ++i) atomicAdd(to + i, run[i]);
+    for (int i = 0; i < kFeatures; ++i) atomicAdd(to + i, row[i]);
   }
 }
 
 template <int kDims, int kFeatures>
-__device__ void add_to_table(const Level& level, const Place<kDims, float, uint32_t>& place, const float* gradient,
+__device__ void add_to_table(const Level& level, const Corners<kDims, float, uint32_t>& corners, const float* gradient,
                              float* d_tables) {
   constexpr int kLines = 1 << (kDims - 1);
   float weight[kLines], run[2 * kFeatures];
-  line_weights(place, weight);
+  line_weights<kDims>(corners.fraction, weight);
   for (int line = 0; line < kLines; ++line) {
     for (int f = 0; f < kFeatures; ++f) {
       const float share = weight[line] * gradient[f];
-      run[kFeatures + f] = share * place.fraction[0];
+      run[kFeatures + f] = share * corners.fraction[0];
       run[f] = share - run[kFeatures + f];
     }
-    add_run<kFeatures>(d_tables + (level.first + place.row[line]) * kFeatures, run);
+    for (int end = 0; end < 2; ++end) {
+      add_row<kFeatures>(d_tables + (level.first + corners.row[2 * line + end]) * kFeatures, run + end * kFeatures);
+    }
   }
 }
 
 template <int kDims, int kFeatures, class Number>
-__device__ void add_slopes(const Level& level, const Place<kDims, float, uint32_t>& place, const Number* tables,
+__device__ void add_slopes(const Level& level, const Corners<kDims, float, uint32_t>& corners, const Number* tables,
                            const float* gradient, float* slopes) {
   constexpr int kLines = 1 << (kDims - 1);
   float weight[kLines], value[kLines], run[2 * kFeatures], slope[kDims] = {};
-  line_weights(place, weight);
+  line_weights<kDims>(corners.fraction, weight);
   for (int line = 0; line < kLines; ++line) {
-    read_run<kFeatures>(tables + (level.first + place.row[line]) * kFeatures, run);
+    read_run<kFeatures>(tables + level.first * kFeatures, corners.row + 2 * line, run);
     float along = 0;
     value[line] = 0;
     for (int f = 0; f < kFeatures; ++f) {
       const float rise = run[kFeatures + f] - run[f];
       along = muladd(gradient[f], rise, along);
-      value[line] = muladd(gradient[f], muladd(place.fraction[0], rise, run[f]), value[line]);
+      value[line] = muladd(gradient[f], muladd(corners.fraction[0], rise, run[f]), value[line]);
     }
     slope[0] = muladd(weight[line], along, slope[0]);
   }
-  slopes_across(place, value, slope + 1);
-  for (int k = 0; k < kDims; ++k) slopes[level.axis[k]] += slope[k] * level.resolution;
+  slopes_across<kDims>(corners.fraction, value, slope + 1);
+  for (int k = 0; k < kDims; ++k) slopes[level.axis[k]] += slope[k] * level.scale;
 }
 
 // d_points and d_tables are null where they are not wanted; d_tables is zero at first.
@@ -161,9 +170,9 @@ differentiate(Levels levels, const float* points, int columns, const Number* tab
     for (int column = 0; column < tile.columns && mine < count; column += kFeatures) {
       const Level& level = levels.at[(start + column) / kFeatures];
       const float* own = gradients + threadIdx.x * kTileStride + column;
-      const auto place = place_in<kDims>(level, points + mine * columns);
-      if (slopes) add_slopes<kDims, kFeatures>(level, place, tables, own, d_points + mine * columns);
-      if (d_tables) add_to_table<kDims, kFeatures>(level, place, own, d_tables);
+      const auto corners = corners_in<kDims>(level, levels.ngp, points + mine * columns);
+      if (slopes) add_slopes<kDims, kFeatures>(level, corners, tables, own, d_points + mine * columns);
+      if (d_tables) add_to_table<kDims, kFeatures>(level, corners, own, d_tables);
     }
     __syncthreads();
   }
