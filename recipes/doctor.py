@@ -51,7 +51,12 @@ EXTRAS = (
         "pip install -e '.[phones]'",
     ),
     Extra("nerfacc", "nerfacc", "comparing with another volume renderer on CUDA", "pip install nerfacc==0.5.3"),
-    Extra("tinycudann", "tinycudann", "comparing with another hash grid on CUDA", "it is built from its repository"),
+    Extra(
+        "tinycudann",
+        "tinycudann",
+        "the hash grid of tiny-cuda-nn, on CUDA (train --head radiance --grid tinycudann)",
+        "it is built from its repository",
+    ),
     Extra("pytorch3d", "pytorch3d", "comparing with another mesh renderer on CUDA", "it is built from its repository"),
 )
 _SILENT_MEDIAPIPE = ((0, 10, 30), (0, 10, 32))  # from the first, below the second: reports nothing to its maker

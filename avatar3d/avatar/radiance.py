@@ -53,6 +53,7 @@ class RadianceSettings:
     cells: int = 64  # of the occupancy grid along an axis
     step_u: float = 0.03  # between samples of a ray
     most: int = 16  # samples of a ray
+    path: str = "auto"  # by which grids are read while it is trained, see `hashgrid`; no part of the head that is kept
     fit: RadianceFitSettings = field(default_factory=RadianceFitSettings)
 
 
@@ -75,6 +76,7 @@ class RadianceHead(Driven):
         self.shape = dict(shape)
         self.field, self.torso = Field(**self.shape["field"]), Torso()
         self.window, self.step_u, self.most = (self.shape[name] for name in ("window", "step_u", "most"))
+        self.path = self.shape.get("path", "auto")
 
     @classmethod
     def learner(
@@ -95,7 +97,7 @@ class RadianceHead(Driven):
             "shade": EXTRA_CODES - _LIDS_GAZE + OWN,
         }
         shape = {"field": asdict(Field(**described, **settings.shape))}
-        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most")}
+        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most", "path")}
         parts = driving_parts(capture, start)
         cube, occupied = hull(start, settings.cells)
         parts |= {
@@ -157,7 +159,7 @@ class RadianceHead(Driven):
         face = self.parts["face"] + torch.einsum("e,epc->pc", expression, self.parts["face_tables"])
 
         def density(points: Tensor) -> tuple[Tensor, Tensor]:
-            found, given, reached = self.field.density(points, told, field)
+            found, given, reached = self.field.density(points, told, field, self.path)
             if note is not None:
                 note(points, reached)
             return found, given
@@ -181,7 +183,7 @@ class RadianceHead(Driven):
         return type(self)(parts, self.width, self.height, self.shape)
 
     def config(self) -> dict[str, Any]:
-        return super().config() | {"shape": self.shape}
+        return super().config() | {"shape": {name: of for name, of in self.shape.items() if name != "path"}}
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:

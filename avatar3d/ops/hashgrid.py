@@ -16,7 +16,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from avatar3d.ops import _native
+from avatar3d.ops import _native, _tinycudann
 from avatar3d.ops._grids import TRIPLANE, VOLUME, HashGrid, geometric, growing, row_of, rows_of
 
 __all__ = ["TRIPLANE", "VOLUME", "HashGrid", "geometric", "growing", "hashgrid", "hashgrid_reference"]
@@ -34,7 +34,8 @@ def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto",
         points: [N,C], the cube is 0..1; C covers every column that `grid.axes` names.
         tables: [grid.rows,grid.features].
         grid: the encoding's shape.
-        path: "native" (the kernel; float32; CPU, CUDA), "reference" or "auto": native where there is one.
+        path: "native" (the kernel; float32; CPU, CUDA), "reference", "tinycudann" (that package, which reads the layout
+            "ngp" on CUDA) or "auto": native where there is one.
         half: read the tables rounded to half precision, of numbers up to 65504. On CUDA that is half the reading; the
             result is the same everywhere. All else stays float32, the tables' gradient too, which goes past the
             rounding to the tables as they are given: so small gradients are not lost, and no loss has to be scaled.
@@ -44,13 +45,18 @@ def hashgrid(points: Tensor, tables: Tensor, grid: HashGrid, path: str = "auto",
 
     Raises:
         ValueError: a tensor of another shape or type; names it.
-        RuntimeError: path is "native" and there is no kernel; says why.
+        RuntimeError: path is "native" and there is no kernel, or "tinycudann" and it cannot be used; says why.
     """
     needed = 1 + max(max(plane) for plane in grid.axes)
     if points.ndim != 2 or points.shape[1] < needed:
         raise ValueError(f"hashgrid: points have shape {tuple(points.shape)}, expected (N, {needed}) or more columns")
     if tuple(tables.shape) != (grid.rows, grid.features):
         raise ValueError(f"hashgrid: tables have shape {tuple(tables.shape)}, expected {(grid.rows, grid.features)}")
+    if path == "tinycudann":
+        _tinycudann.checked(grid, points.device)
+        if len(points):
+            return _tinycudann.encoded(points, tables, grid, half)
+        path = "auto"  # of no points the package does not write a gradient
     if not _native.use_native("hashgrid", path, points.device):
         return hashgrid_reference(points, tables, grid, half)
     return _hashgrid(points, tables, *_flat(grid), half)

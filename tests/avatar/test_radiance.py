@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -164,6 +165,19 @@ def test_pixels_of_a_step_lie_in_the_picture_and_keep_the_samples_in_number(made
     assert len(task._some_pixels(3, patch=False)) == 1500
     patch = task._some_pixels(3, patch=True)[: 32 * 32].view(32, 32, 2)
     assert torch.equal(patch[1:, :, 1] - patch[:-1, :, 1], torch.ones(31, 32))
+
+
+def test_what_reads_the_grids_in_training_is_no_part_of_the_head(made_up: MadeUp) -> None:
+    trained = _task(made_up, shape={"layout": "ngp", "half": True}, path="tinycudann").trained()
+    told = json.loads(json.dumps(trained.config()))
+    restored = RadianceHead.restore(told, trained.tensors())
+    code = restored.encode(made_up.track.motion)[0]
+    points = torch.rand(20, 3)
+    with pytest.raises(RuntimeError, match="tinycudann runs on CUDA alone"):
+        trained.pose(code).density(points)
+    assert "path" not in told["shape"]
+    assert (restored.field.layout, restored.field.half) == ("ngp", True)
+    assert restored.pose(code).density(points)[0].isfinite().all()
 
 
 def test_a_renderer_without_pixels_cannot_train_it(made_up: MadeUp) -> None:

@@ -18,6 +18,8 @@ FIELDS = {
     "rad-nerf": Field(3, 2, 4, **SMALL),
     "er-nerf": Field(3, 2, 4, planes=True, ambient=0, **SMALL),
     "geneface++": Field(3, 2, 4, ambient=3, **SMALL),
+    "rad-nerf, ngp": Field(3, 2, 4, layout="ngp", **SMALL),
+    "er-nerf, ngp": Field(3, 2, 4, planes=True, ambient=0, layout="ngp", **SMALL),
 }
 
 
@@ -76,6 +78,15 @@ def test_a_field_of_half_precision_is_one_of_rounded_grids() -> None:
     seen = replace(field, half=True).density(points, told, weights)
     assert all(torch.equal(a, b) for a, b in zip(seen, field.density(points, told, rounded), strict=True))
     assert not torch.equal(seen[0], field.density(points, told, weights)[0])
+
+
+def test_the_other_layout_has_levels_from_the_same_coarsest_to_about_the_same_finest() -> None:
+    field = Field(3, 2, 4, layout="ngp")
+    assert len(field.grid.resolutions) == len(field.cells)
+    assert field.grid.resolutions[0] == field.cells[0]
+    assert field.cells[-1] - 3 < field.grid.resolutions[-1] < field.cells[-1]
+    assert field.ambient_grid.scales == (7, 15, 31, 63)
+    assert field.hull_grid.layout == "lines"
 
 
 def test_an_untrained_shape_does_not_pulse_with_the_expression() -> None:
