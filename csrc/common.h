@@ -12,7 +12,7 @@
 #include <vector>
 
 // Raise it whenever a signature of the C ABI changes; avatar3d/ops/_native.py holds the same number.
-#define AVATAR3D_ABI 2
+#define AVATAR3D_ABI 3
 
 #define A3D_EXPORT extern "C" __attribute__((visibility("default")))
 #define A3D_INLINE static inline __attribute__((always_inline))

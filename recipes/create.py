@@ -23,7 +23,7 @@ from avatar3d.recipes._renderer import renderer_of
 from avatar3d.recipes._text import size_mb
 from avatar3d.recipes.prepare import Prepared, PrepareSettings, prepare, reopened
 from avatar3d.recipes.talk import SOUND_RATE, TalkSettings, say
-from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable
+from avatar3d.recipes.train import STANDARD, TrainSettings, as_trained, preset, train, trainable, with_grid
 from avatar3d.recipes.voice import (
     LIVE_RUN,
     PRIMED,
@@ -61,6 +61,7 @@ class CreateSettings:
     audio_weights: Path | None = None  # a folder, for audio features that have weights
     sync: float = 0.0  # weight of a judge of lip sync in the voice's training, for voices that ask one
     prior: Path | None = None  # that the voice begins with; its motion model is then primed
+    grid: str | None = None  # of the radiance head, one of train.GRIDS; None: the preset's
     prepare: PrepareSettings = field(default_factory=PrepareSettings)  # of `create`; its own `restart` is not asked
     restart: bool = False
 
@@ -221,8 +222,8 @@ def _checked(settings: CreateSettings) -> Sound | None:
     if name is not None and (not name or Path(name).name != name or name in (".", "..")):
         raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
     trainable(settings.head)
-    preset(settings.head, settings.preset, settings.device)
     device_named(settings.device)
+    _head_training(settings)
     if settings.prior is not None and settings.voice not in (VoiceSettings.motion, PRIMED):
         raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
     speakable(_voice_training(settings))
@@ -251,7 +252,7 @@ def _without_judge(watch: Watch) -> list[str]:
 def _head_training(settings: CreateSettings) -> TrainSettings:
     usual = preset(settings.head, settings.preset, settings.device)
     budget_s = usual.budget_s if settings.budget_s is None else settings.budget_s
-    return replace(usual, budget_s=budget_s, seed=settings.seed)
+    return with_grid(replace(usual, budget_s=budget_s, seed=settings.seed), settings.head, settings.grid)
 
 
 def _voice_training(settings: CreateSettings) -> VoiceSettings:

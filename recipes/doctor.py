@@ -56,7 +56,12 @@ EXTRAS = (
         "the renderer nerfacc: radiance fields by another's kernels",
         "pip install -e '.[nerfacc]'",
     ),
-    Extra("tinycudann", "tinycudann", "comparing with another hash grid on CUDA", "it is built from its repository"),
+    Extra(
+        "tinycudann",
+        "tinycudann",
+        "the hash grid of tiny-cuda-nn, on CUDA (train --head radiance --grid tinycudann)",
+        "it is built from its repository",
+    ),
     Extra("pytorch3d", "pytorch3d", "comparing with another mesh renderer on CUDA", "it is built from its repository"),
 )
 _SILENT_MEDIAPIPE = ((0, 10, 30), (0, 10, 32))  # from the first, below the second: reports nothing to its maker

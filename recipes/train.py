@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor
 
 from avatar3d import assets, ranks
@@ -21,6 +22,7 @@ from avatar3d.contracts import Head, HeadLearner, Perceptual, Tools, TrainableHe
 from avatar3d.errors import InputError
 from avatar3d.face.canonical import load_canonical
 from avatar3d.fit import Budget, Stage, StepReport, fit
+from avatar3d.ops import _tinycudann
 from avatar3d.perceptual import gradient_loss
 from avatar3d.preview import Preview
 from avatar3d.recipes._device import device_named
@@ -105,7 +107,8 @@ _USUAL_CUDA = {
 
 
 def _many_rays(settings: RadianceSettings) -> RadianceSettings:
-    return replace(settings, fit=replace(settings.fit, samples=1 << 16))
+    shape = {**settings.shape, "half": True}  # for a GPU waits for its memory; a CPU draws such a head the same
+    return replace(settings, shape=shape, fit=replace(settings.fit, samples=1 << 16))
 
 
 CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
@@ -129,6 +132,10 @@ CUDA_PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
 }
 
 
+# by name on the command line: the layout of a radiance head's grids, and what reads them while it is trained
+GRIDS = {"lines": ("lines", "auto"), "ngp": ("ngp", "auto"), "tinycudann": ("ngp", "tinycudann")}
+
+
 def preset(head: str, name: str, device: str = "cpu") -> TrainSettings:
     """The settings under which a kind of head is trained by the preset `name` on a device (cpu, cuda, cuda:N).
 
@@ -142,6 +149,25 @@ def preset(head: str, name: str, device: str = "cpu") -> TrainSettings:
             f"the {head} head has no preset named {name!r} on {device}", f"choose one of: {', '.join(offered)}"
         )
     return replace(offered[name], device=device)
+
+
+def with_grid(settings: TrainSettings, head: str, grid: str | None) -> TrainSettings:
+    """The settings of a kind of head whose grids lie in memory as `grid` (one of GRIDS) says; None: as they are.
+
+    Raises:
+        InputError: the head has no such choice, or the package that is to read them cannot be used.
+    """
+    if grid is None:
+        return settings
+    if head != "radiance":
+        raise InputError(f"--grid {grid}: the {head} head has no such choice", "leave it out, or give --head radiance")
+    if grid not in GRIDS:
+        raise InputError(f"no grid named {grid!r}", f"choose one of: {', '.join(GRIDS)}")
+    layout, path = GRIDS[grid]
+    if path == "tinycudann" and (reason := _tinycudann.why_not(torch.device(settings.device))):
+        raise InputError(f"--grid {grid}: {reason}", "give --grid ngp, the same read by our own kernels")
+    usual = settings.head or RadianceSettings()
+    return replace(settings, head=replace(usual, shape={**usual.shape, "layout": layout}, path=path))
 
 
 def trainable(head: str) -> type[TrainableHead]:

@@ -37,6 +37,14 @@ MISTAKES = {
         ["create", "me.mp4", "-o", "me", "--head", "wooden"],
         "no part named 'wooden'; choose one of: ",
     ),
+    "a grid for a head that reads none": (
+        ["create", "me.mp4", "-o", "me", "--grid", "ngp"],
+        "--grid ngp: the linear head has no such choice; leave it out, or give --head radiance",
+    ),
+    "a package that is of no use here": (
+        ["create", "me.mp4", "-o", "me", "--head", "radiance", "--grid", "tinycudann"],
+        "--grid tinycudann: tinycudann runs on CUDA alone, not on cpu; give --grid ngp",
+    ),
     "a word for a number": (["create", "me.mp4", "-o", "me", "--seed", "first"], "--seed"),
     "a count of none": (["bench", "splat", "--threads", "0"], "--threads 0: too small; give 1 or more"),
     "a time that runs backwards": (["create", "me.mp4", "-o", "me", "--budget-s", "-3"], "--budget-s -3"),

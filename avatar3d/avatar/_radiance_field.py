@@ -24,7 +24,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.avatar._told_mlp import ToldMlp
-from avatar3d.ops.hashgrid import TRIPLANE, VOLUME, HashGrid, hashgrid
+from avatar3d.ops.hashgrid import TRIPLANE, VOLUME, HashGrid, geometric, hashgrid
 from avatar3d.ops.mlp import Layers, mlp
 
 _PLANES_START = 1e-4
@@ -60,11 +60,13 @@ class Field:
     hidden_ambient: int = 32
     hidden_colour: int = 32
     given: int = 15  # numbers that density gives to colour
+    layout: str = "lines"  # of the grids' tables, see `HashGrid`; the hull's, which is given, has always this one
+    half: bool = False  # the grids are read in half precision; not the hull's, whose rounding would be that of density
     hull_cells: int = 64  # of the grid, along an axis, in which the field knows from the start where a head is
 
     @property
     def grid(self) -> HashGrid:
-        return HashGrid(self.cells, self.features, self.log2_rows, TRIPLANE if self.planes else VOLUME)
+        return self._grid(self.cells, self.features, TRIPLANE if self.planes else VOLUME)
 
     @property
     def hull_grid(self) -> HashGrid:
@@ -73,7 +75,14 @@ class Field:
     @property
     def ambient_grid(self) -> HashGrid:
         axes = VOLUME if self.ambient == 3 else _LINE
-        return HashGrid(self.ambient_cells, self.ambient_features, self.log2_rows, axes)
+        return self._grid(self.ambient_cells, self.ambient_features, axes)
+
+    def _grid(self, cells: tuple[int, ...], features: int, axes: tuple[tuple[int, ...], ...]) -> HashGrid:
+        if self.layout == "lines":
+            return HashGrid(cells, features, self.log2_rows, axes)
+        # from the same coarsest level to about the same finest; rounded, lest that be whole but for a last bit
+        growth = int(1000 * (cells[-1] / cells[0]) ** (1 / max(len(cells) - 1, 1)) + 1e-6) / 1000
+        return HashGrid(geometric(len(cells), cells[0], growth), features, self.log2_rows, axes, self.layout)
 
     @property
     def networks(self) -> dict[str, ToldMlp]:
@@ -116,15 +125,17 @@ class Field:
                 matrix.uniform_(-1, 1, generator=generator).mul_((3 / len(matrix)) ** 0.5)
         return found
 
-    def density(self, points: Tensor, told: Told, weights: Mapping[str, Tensor]) -> tuple[Tensor, Tensor, Tensor]:
+    def density(
+        self, points: Tensor, told: Told, weights: Mapping[str, Tensor], path: str = "auto"
+    ) -> tuple[Tensor, Tensor, Tensor]:
         """Of points [S,3] in the cube 0..1: density per u [S], what colour is made of [S,F], and how the codes reached
-        them: ambient coordinates -1..1 [S,A], or attention [S,lower+upper].
+        them: ambient coordinates -1..1 [S,A], or attention [S,lower+upper]. `path`: by which `hashgrid` reads.
         """
-        seen, networks = hashgrid(points, weights["planes"], self.grid), self.networks
+        seen, networks = hashgrid(points, weights["planes"], self.grid, path, self.half), self.networks
         factors = None
         if self.ambient:
             reached = networks["ambient"]("ambient", [seen], told.lower, weights).tanh()
-            beside = hashgrid((reached + 1) / 2, weights["ambient_planes"], self.ambient_grid)
+            beside = hashgrid((reached + 1) / 2, weights["ambient_planes"], self.ambient_grid, path, self.half)
         else:
             lower, upper = (mlp(seen, weights[name], layers) for name, layers in self.attentions.items())
             beside = reached = torch.cat([lower, upper.sigmoid()], 1)

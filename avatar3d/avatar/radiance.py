@@ -56,6 +56,7 @@ class RadianceSettings:
     step_u: float = 0.03  # between samples of a ray
     most: int = 16  # samples of a ray
     enlarge: bool = False  # rays draw pictures of half the size, and a network makes them whole
+    path: str = "auto"  # by which grids are read while it is trained, see `hashgrid`; no part of the head that is kept
     fit: RadianceFitSettings = field(default_factory=RadianceFitSettings)
 
 
@@ -79,6 +80,7 @@ class RadianceHead(Driven):
         self.field, self.torso = Field(**self.shape["field"]), Torso()
         self.enlarger = Enlarger() if self.shape.get("enlarge") else None
         self.window, self.step_u, self.most = (self.shape[name] for name in ("window", "step_u", "most"))
+        self.path = self.shape.get("path", "auto")
 
     @classmethod
     def learner(
@@ -99,7 +101,7 @@ class RadianceHead(Driven):
             "shade": EXTRA_CODES - _LIDS_GAZE + OWN,
         }
         shape = {"field": asdict(Field(**described, **settings.shape))}
-        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most", "enlarge")}
+        shape |= {name: getattr(settings, name) for name in ("window", "step_u", "most", "enlarge", "path")}
         parts = driving_parts(capture, start)
         cube, occupied = hull(start, settings.cells)
         parts |= {
@@ -163,7 +165,7 @@ class RadianceHead(Driven):
         face = self.parts["face"] + torch.einsum("e,epc->pc", expression, self.parts["face_tables"])
 
         def density(points: Tensor) -> tuple[Tensor, Tensor]:
-            found, given, reached = self.field.density(points, told, field)
+            found, given, reached = self.field.density(points, told, field, self.path)
             if note is not None:
                 note(points, reached)
             return found, given
@@ -188,7 +190,7 @@ class RadianceHead(Driven):
         return type(self)(parts, self.width, self.height, self.shape)
 
     def config(self) -> dict[str, Any]:
-        return super().config() | {"shape": self.shape}
+        return super().config() | {"shape": {name: of for name, of in self.shape.items() if name != "path"}}
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Self:

@@ -23,7 +23,7 @@ from torch import Tensor
 
 from avatar3d.threads import usable_cores
 
-ABI = 2  # as AVATAR3D_ABI in csrc/common.h
+ABI = 3  # as AVATAR3D_ABI in csrc/common.h
 ISAS = ("avx512", "avx2", "portable")  # best first
 FAULTS = {
     1: "out of memory",

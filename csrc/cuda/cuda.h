@@ -17,6 +17,7 @@
 #ifdef AVATAR3D_SHIM
 #include "cuda_shim.h"
 #else
+#include <cuda_fp16.h>
 #include <cuda_runtime.h>
 #endif
 

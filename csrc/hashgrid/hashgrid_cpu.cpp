@@ -114,9 +114,9 @@ void write_rows(const float* columns, int64_t stride, const Points& points, int6
 }
 
 // A place, with its rows in memory where runs of more than two pairs are read.
-template <int kDims, int kFeatures>
+template <int kDims_, int kFeatures_>
 struct Spot {
-  static constexpr int kLines = 1 << (kDims - 1);
+  static constexpr int kDims = kDims_, kFeatures = kFeatures_, kLines = 1 << (kDims - 1);
   Place<kDims, Vec, Whole> place;
   alignas(64) uint32_t at[kLines][kLanes];
 
@@ -128,6 +128,7 @@ struct Spot {
     for (int line = 0; line < kLines; ++line) store(at[line], place.row[line] * static_cast<uint32_t>(kFeatures));
     settle(at[0]);
   }
+  A3D_CONVERT const Vec* fraction() const { return place.fraction; }
   // values of both ends of the cell on a line: features at x, then at x + 1
   A3D_CONVERT void read(const float* table, int line, Vec* run) const {
     if (kFeatures <= 2) {
@@ -144,34 +145,67 @@ struct Spot {
   }
 };
 
-template <int kDims, int kFeatures>
+// The same in the layout "ngp".
+template <int kDims_, int kFeatures_>
+struct SpotApart {
+  static constexpr int kDims = kDims_, kFeatures = kFeatures_, kLines = 1 << (kDims - 1);
+  Corners<kDims, Vec, Whole> corners;
+  alignas(64) uint32_t at[2 * kLines][kLanes];
+
+  A3D_CONVERT SpotApart(const Level& level, const float* positions, int64_t stride) {
+    Vec position[kDims];
+    for (int k = 0; k < kDims; ++k) position[k] = load(positions + level.axis[k] * stride);
+    corners = corners_of<kDims, Whole>(level, position);
+    for (int i = 0; i < 2 * kLines; ++i) store(at[i], corners.row[i] * static_cast<uint32_t>(kFeatures));
+    settle(at[0]);
+  }
+  A3D_CONVERT const Vec* fraction() const { return corners.fraction; }
+  A3D_CONVERT void read(const float* table, int line, Vec* run) const {
+    for (int corner = 2 * line; corner < 2 * line + 2; ++corner, run += kFeatures) {
+      if (kFeatures == 1) *run = load_singles(table, at[corner]);
+      if (kFeatures == 2) load_pairs(table, corners.row[corner] * 2u, run);
+      for (int quad = 0; quad < kFeatures / 4; ++quad) load_quads(table + 4 * quad, at[corner], run + 4 * quad);
+    }
+  }
+  A3D_CONVERT void add(float* table, int line, Vec* run) {
+    for (int corner = 2 * line; corner < 2 * line + 2; ++corner, run += kFeatures) {
+      if (kFeatures == 1) add_singles(table, at[corner], *run);
+      if (kFeatures == 2) add_pairs(table, at[corner], run);
+      for (int quad = 0; quad < kFeatures / 4; ++quad) add_quads(table + 4 * quad, at[corner], run + 4 * quad);
+    }
+  }
+};
+
+template <class Spot>
 void encode(const Level& level, const float* table, const float* positions, int64_t stride, int64_t vecs,
             float* values) {
-  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  constexpr int kDims = Spot::kDims, kFeatures = Spot::kFeatures, kLines = Spot::kLines;
   for (int64_t v = 0; v < vecs; ++v) {
-    const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    const Spot spot(level, positions + v * kLanes, stride);
     Vec weight[kLines], sum[2 * kFeatures], run[2 * kFeatures];
-    line_weights(spot.place, weight);
+    line_weights<kDims>(spot.fraction(), weight);
+#pragma GCC unroll 4
     for (int line = 0; line < kLines; ++line) {
       spot.read(table, line, run);
       for (int i = 0; i < 2 * kFeatures; ++i) sum[i] = line ? muladd(weight[line], run[i], sum[i]) : weight[0] * run[i];
     }
     for (int f = 0; f < kFeatures; ++f) {
-      store(values + f * stride + v * kLanes, muladd(spot.place.fraction[0], sum[kFeatures + f] - sum[f], sum[f]));
+      store(values + f * stride + v * kLanes, muladd(spot.fraction()[0], sum[kFeatures + f] - sum[f], sum[f]));
     }
   }
 }
 
 // d loss / d position added to slopes [columns, stride].
-template <int kDims, int kFeatures>
+template <class Spot>
 void slopes_by_position(const Level& level, const float* table, const float* positions, const float* gradients,
                         int64_t stride, int64_t vecs, float* slopes, int64_t slope_stride) {
-  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  constexpr int kDims = Spot::kDims, kFeatures = Spot::kFeatures, kLines = Spot::kLines;
   for (int64_t v = 0; v < vecs; ++v) {
-    const Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    const Spot spot(level, positions + v * kLanes, stride);
     Vec weight[kLines], run[2 * kFeatures], value[kLines], slope[kDims];
-    line_weights(spot.place, weight);
+    line_weights<kDims>(spot.fraction(), weight);
     slope[0] = Vec(0.f);
+#pragma GCC unroll 4
     for (int line = 0; line < kLines; ++line) {
       spot.read(table, line, run);
       Vec along(0.f);
@@ -179,31 +213,32 @@ void slopes_by_position(const Level& level, const float* table, const float* pos
       for (int f = 0; f < kFeatures; ++f) {
         const Vec gradient = load(gradients + f * stride + v * kLanes), rise = run[kFeatures + f] - run[f];
         along = muladd(gradient, rise, along);
-        value[line] = muladd(gradient, muladd(spot.place.fraction[0], rise, run[f]), value[line]);
+        value[line] = muladd(gradient, muladd(spot.fraction()[0], rise, run[f]), value[line]);
       }
       slope[0] = muladd(weight[line], along, slope[0]);
     }
-    slopes_across(spot.place, value, slope + 1);
+    slopes_across<kDims>(spot.fraction(), value, slope + 1);
     for (int k = 0; k < kDims; ++k) {
       float* to = slopes + level.axis[k] * slope_stride + v * kLanes;
-      store(to, muladd(slope[k], Vec(level.resolution), load(to)));
+      store(to, muladd(slope[k], Vec(level.scale), load(to)));
     }
   }
 }
 
-template <int kDims, int kFeatures>
+template <class Spot>
 void add_to_table(const Level& level, const float* positions, const float* gradients, int64_t stride, int64_t vecs,
                   float* table) {
-  constexpr int kLines = Spot<kDims, kFeatures>::kLines;
+  constexpr int kDims = Spot::kDims, kFeatures = Spot::kFeatures, kLines = Spot::kLines;
   for (int64_t v = 0; v < vecs; ++v) {
-    Spot<kDims, kFeatures> spot(level, positions + v * kLanes, stride);
+    Spot spot(level, positions + v * kLanes, stride);
     Vec weight[kLines], gradient[kFeatures], run[2 * kFeatures];
-    line_weights(spot.place, weight);
+    line_weights<kDims>(spot.fraction(), weight);
     for (int f = 0; f < kFeatures; ++f) gradient[f] = load(gradients + f * stride + v * kLanes);
+#pragma GCC unroll 4
     for (int line = 0; line < kLines; ++line) {
       for (int f = 0; f < kFeatures; ++f) {
         const Vec share = weight[line] * gradient[f];
-        run[kFeatures + f] = share * spot.place.fraction[0];
+        run[kFeatures + f] = share * spot.fraction()[0];
         run[f] = share - run[kFeatures + f];
       }
       spot.add(table, line, run);
@@ -211,8 +246,9 @@ void add_to_table(const Level& level, const float* positions, const float* gradi
   }
 }
 
-template <int kDims, int kFeatures>
+template <class Spot>
 struct Body {
+  static constexpr int kFeatures = Spot::kFeatures;
   const Encoding& encoding;
   Workspace& work;
 
@@ -241,8 +277,8 @@ struct Body {
         read_rows(points, encoding.columns, here, v, false, positions + v * kLanes, stride);
       }
       for (int grid = 0; grid < encoding.levels.count; ++grid) {
-        encode<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid), positions, stride, vecs,
-                                 values + grid * kFeatures * stride);
+        encode<Spot>(encoding.levels.at[grid], table_of(tables, grid), positions, stride, vecs,
+                     values + grid * kFeatures * stride);
       }
       for (int64_t v = 0; v < vecs; ++v) write_rows(values + v * kLanes, stride, here, v, width, out);
     });
@@ -263,10 +299,8 @@ struct Body {
       float* slopes = scratch.positions.need(static_cast<size_t>(encoding.columns * block));
       std::fill(slopes, slopes + encoding.columns * block, 0.f);
       for (int grid = 0; grid < encoding.levels.count; ++grid) {
-        slopes_by_position<kDims, kFeatures>(encoding.levels.at[grid], table_of(tables, grid),
-                                             positions + first * kLanes,
-                                             gradients + grid * kFeatures * stride + first * kLanes, stride, vecs,
-                                             slopes, block);
+        slopes_by_position<Spot>(encoding.levels.at[grid], table_of(tables, grid), positions + first * kLanes,
+                                 gradients + grid * kFeatures * stride + first * kLanes, stride, vecs, slopes, block);
       }
       for (int64_t v = 0; v < vecs; ++v) {
         for (int k = 0; k < encoding.columns; ++k) {
@@ -294,22 +328,27 @@ struct Body {
         const Level& level = encoding.levels.at[grid];
         float* table = d_tables + level.first * kFeatures;
         if (!first) std::fill(table, table + int64_t{level.rows} * kFeatures, 0.f);
-        add_to_table<kDims, kFeatures>(level, work.positions.data(), work.gradients.data() + grid * kFeatures * stride,
-                                       stride, span.vecs, table);
+        add_to_table<Spot>(level, work.positions.data(), work.gradients.data() + grid * kFeatures * stride, stride,
+                           span.vecs, table);
       });
     }
   }
 };
 
-template <int kDims, class Call>
+template <template <int, int> class Spot, int kDims, class Call>
 Status with_features(const Encoding& encoding, Workspace& work, Call&& call) {
   switch (encoding.features) {
-    case 1: return call(Body<kDims, 1>{encoding, work}), kDone;
-    case 2: return call(Body<kDims, 2>{encoding, work}), kDone;
-    case 4: return call(Body<kDims, 4>{encoding, work}), kDone;
-    case 8: return call(Body<kDims, 8>{encoding, work}), kDone;
+    case 1: return call(Body<Spot<kDims, 1>>{encoding, work}), kDone;
+    case 2: return call(Body<Spot<kDims, 2>>{encoding, work}), kDone;
+    case 4: return call(Body<Spot<kDims, 4>>{encoding, work}), kDone;
+    case 8: return call(Body<Spot<kDims, 8>>{encoding, work}), kDone;
     default: return kTooLarge;
   }
+}
+
+template <template <int, int> class Spot, class Call>
+Status with_dims(int dims, const Encoding& encoding, Workspace& work, Call&& call) {
+  return dims == 2 ? with_features<Spot, 2>(encoding, work, call) : with_features<Spot, 3>(encoding, work, call);
 }
 
 template <class Call>
@@ -320,7 +359,8 @@ int run(const A3dGrid& grid, Call&& call) {
     Loan<Workspace> work;
     const size_t threads = static_cast<size_t>(Pool::shared().threads());
     if (work->threads.size() < threads) work->threads.resize(threads);
-    return grid.dims == 2 ? with_features<2>(encoding, *work, call) : with_features<3>(encoding, *work, call);
+    return grid.ngp ? with_dims<SpotApart>(grid.dims, encoding, *work, call)
+                    : with_dims<Spot>(grid.dims, encoding, *work, call);
   });
 }
 

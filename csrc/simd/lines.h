@@ -25,6 +25,11 @@ A3D_INLINE Whole operator*(Whole x, uint32_t y) {
   const __m256i all = _mm256_set1_epi32(static_cast<int>(y));
   return {_mm256_mullo_epi32(x.a, all), _mm256_mullo_epi32(x.b, all)};
 }
+A3D_INLINE Whole operator^(Whole x, Whole y) { return {_mm256_xor_si256(x.a, y.a), _mm256_xor_si256(x.b, y.b)}; }
+A3D_INLINE Whole operator&(Whole x, uint32_t y) {
+  const __m256i all = _mm256_set1_epi32(static_cast<int>(y));
+  return {_mm256_and_si256(x.a, all), _mm256_and_si256(x.b, all)};
+}
 A3D_INLINE Whole operator>>(Whole x, uint32_t bits) {
   const __m128i count = _mm_cvtsi32_si128(static_cast<int>(bits));
   return {_mm256_srl_epi32(x.a, count), _mm256_srl_epi32(x.b, count)};
@@ -244,6 +249,18 @@ A3D_INLINE void add_quads(float* base, const uint32_t* at, Vec* four) {
   for (int j = 0; j < 4; ++j) {
     add_quarters(four[j], base + at[j], base + at[4 + j], base + at[8 + j], base + at[12 + j]);
   }
+}
+
+// The same with single numbers.
+A3D_INLINE Vec load_singles(const float* base, const uint32_t* at) {
+  alignas(64) float flat[kLanes];
+  for (int lane = 0; lane < kLanes; ++lane) flat[lane] = base[at[lane]];
+  return load(flat);
+}
+A3D_INLINE void add_singles(float* base, const uint32_t* at, Vec one) {
+  alignas(64) float flat[kLanes];
+  store(flat, one);
+  for (int lane = 0; lane < kLanes; ++lane) base[at[lane]] += flat[lane];
 }
 
 // The same with runs of two.

@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+import json
 from dataclasses import replace
 from pathlib import Path
 
@@ -199,6 +200,19 @@ def test_a_head_that_enlarges_draws_whole_pictures(made_up: MadeUp) -> None:
     assert picture.rgb.shape == (SIZE, SIZE, 3)
     again = RadianceHead.restore(head.config(), head.tensors())
     assert again.enlarger == head.enlarger
+
+
+def test_what_reads_the_grids_in_training_is_no_part_of_the_head(made_up: MadeUp) -> None:
+    trained = _task(made_up, shape={"layout": "ngp", "half": True}, path="tinycudann").trained()
+    told = json.loads(json.dumps(trained.config()))
+    restored = RadianceHead.restore(told, trained.tensors())
+    code = restored.encode(made_up.track.motion)[0]
+    points = torch.rand(20, 3)
+    with pytest.raises(RuntimeError, match="tinycudann runs on CUDA alone"):
+        trained.pose(code).density(points)
+    assert "path" not in told["shape"]
+    assert (restored.field.layout, restored.field.half) == ("ngp", True)
+    assert restored.pose(code).density(points)[0].isfinite().all()
 
 
 def test_a_renderer_without_pixels_cannot_train_it(made_up: MadeUp) -> None:

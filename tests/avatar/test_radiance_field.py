@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 import torch
 from torch import Tensor
@@ -16,6 +18,8 @@ FIELDS = {
     "rad-nerf": Field(3, 2, 4, **SMALL),
     "er-nerf": Field(3, 2, 4, planes=True, ambient=0, **SMALL),
     "geneface++": Field(3, 2, 4, ambient=3, **SMALL),
+    "rad-nerf, ngp": Field(3, 2, 4, layout="ngp", **SMALL),
+    "er-nerf, ngp": Field(3, 2, 4, planes=True, ambient=0, layout="ngp", **SMALL),
 }
 
 
@@ -65,6 +69,24 @@ def test_every_code_is_heard_and_every_weight_learns(name: str) -> None:
         assert tensor.grad is not None and tensor.grad.abs().sum() > 0, key
     for part in (given.lower, given.upper, given.shade):
         assert part.grad is not None and (part.grad.abs() > 0).all()
+
+
+def test_a_field_of_half_precision_is_one_of_rounded_grids() -> None:
+    field, weights, told = FIELDS["rad-nerf"], _weights(FIELDS["rad-nerf"]), _told()
+    rounded = {k: v.half().float() if k in ("planes", "ambient_planes") else v for k, v in weights.items()}
+    points = torch.rand(40, 3, generator=_generator())
+    seen = replace(field, half=True).density(points, told, weights)
+    assert all(torch.equal(a, b) for a, b in zip(seen, field.density(points, told, rounded), strict=True))
+    assert not torch.equal(seen[0], field.density(points, told, weights)[0])
+
+
+def test_the_other_layout_has_levels_from_the_same_coarsest_to_about_the_same_finest() -> None:
+    field = Field(3, 2, 4, layout="ngp")
+    assert len(field.grid.resolutions) == len(field.cells)
+    assert field.grid.resolutions[0] == field.cells[0]
+    assert field.cells[-1] - 3 < field.grid.resolutions[-1] < field.cells[-1]
+    assert field.ambient_grid.scales == (7, 15, 31, 63)
+    assert field.hull_grid.layout == "lines"
 
 
 def test_an_untrained_shape_does_not_pulse_with_the_expression() -> None:

@@ -164,6 +164,16 @@ inline unsigned __float_as_uint(float x) { return shim_bits<unsigned>(x); }
 inline int __float_as_int(float x) { return shim_bits<int>(x); }
 inline float __uint_as_float(unsigned x) { return shim_bits<float>(x); }
 inline float __int_as_float(int x) { return shim_bits<float>(x); }
+
+// only what is asked of it: no arithmetic in half precision
+struct __half { uint16_t bits; };
+inline float __half2float(__half x) {
+  const unsigned size = x.bits & 0x7fffu, sign = static_cast<unsigned>(x.bits & 0x8000) << 16;
+  // moved into place the exponent is 112 too small, for all but infinity and what is no number
+  const float value = __uint_as_float(size << 13) * 0x1p112f;
+  return __uint_as_float(sign | (size < 0x7c00 ? __float_as_uint(value) : 0x7f800000u | size << 13));
+}
+
 inline float __frcp_rn(float x) { return 1.f / x; }
 inline float __fsqrt_rn(float x) { return sqrtf(x); }
 inline float rsqrtf(float x) { return 1.f / sqrtf(x); }

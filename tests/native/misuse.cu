@@ -55,6 +55,11 @@ __global__ void sums(const float* in, float* out) {
   if (threadIdx.x == 0) to[3] = static_cast<float>(most) + 100 * low;
 }
 
+__global__ void every_half(const __half* in, float* out) {
+  const int64_t i = thread_index();
+  out[i] = __half2float(in[i]);
+}
+
 }  // namespace
 
 A3D_EXPORT int misuse(int which, const float* in, float* out, int threads, int bytes) {
@@ -66,6 +71,8 @@ A3D_EXPORT int misuse(int which, const float* in, float* out, int threads, int b
     case 4: return launch(missing_lane, dim3(1), threads, bytes, nullptr, in, out);
     case 5: return launch(foreign_mask, dim3(1), threads, bytes, nullptr, in, out);
     case 6: return launch(past_the_end, dim3(1), threads, bytes, nullptr, in, out);
+    case 8:
+      return launch(every_half, dim3(256), threads, bytes, nullptr, reinterpret_cast<const __half*>(in), out);
     default: return launch(sums, dim3(3), threads, bytes, nullptr, in, out);
   }
 }

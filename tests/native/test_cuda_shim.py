@@ -48,6 +48,15 @@ def test_warp_and_block_collectives(library: ctypes.CDLL) -> None:
         assert out[4 * block : 4 * block + 4].tolist() == [given.sum(), 0x5555, 86, 31 + 1600]
 
 
+def test_a_half_is_the_number_that_torch_takes_it_for(library: ctypes.CDLL) -> None:
+    every = torch.arange(-(1 << 15), 1 << 15, dtype=torch.int16).view(torch.float16)
+    out = torch.zeros(len(every))
+    assert not library.misuse(8, every.data_ptr(), out.data_ptr(), THREADS, 0)
+    assert torch.equal(out.isnan(), every.isnan())
+    assert torch.equal(out.nan_to_num(), every.float().nan_to_num())
+    assert torch.equal(out.signbit(), every.signbit())
+
+
 @pytest.mark.parametrize(
     ("which", "shared_bytes", "fault"),
     [

@@ -15,9 +15,20 @@ from made_up import COUNTS, MadeUp, make
 from avatar3d import ranks
 from avatar3d.avatar.linear import LinearSettings
 from avatar3d.errors import InputError
+from avatar3d.ops import _tinycudann
 from avatar3d.preview import Preview
 from avatar3d.recipes.create import CreateSettings, create_from
-from avatar3d.recipes.train import CUDA_PRESETS, PRESETS, TrainSettings, as_trained, load_head, preset, train
+from avatar3d.recipes.train import (
+    CUDA_PRESETS,
+    GRIDS,
+    PRESETS,
+    TrainSettings,
+    as_trained,
+    load_head,
+    preset,
+    train,
+    with_grid,
+)
 from avatar3d.records import Progress
 from avatar3d.store import Work, frames_writer, load_track, save_capture, save_track
 
@@ -105,6 +116,23 @@ def test_presets_for_a_gpu_draw_batches_and_keep_to_their_time(head: str) -> Non
         assert settings.budget_s is not None and settings.budget_s <= seconds
         assert settings.batch > 1
         assert settings.device == "cuda:1"
+
+
+def test_a_radiance_head_has_grids_to_choose(monkeypatch: pytest.MonkeyPatch) -> None:
+    usual = preset("radiance", "er-nerf", "cuda")
+    assert usual.head.shape["half"] and not preset("radiance", "er-nerf").head.shape.get("half")
+    assert with_grid(usual, "radiance", None) is usual
+    with pytest.raises(InputError, match=r"--grid tinycudann: .* give --grid ngp"):
+        with_grid(usual, "radiance", "tinycudann")
+    with pytest.raises(InputError, match="'rows'; choose one of: lines, ngp, tinycudann"):
+        with_grid(usual, "radiance", "rows")
+    with pytest.raises(InputError, match="the triplane head has no such choice; leave it out"):
+        with_grid(preset("triplane", "quick"), "triplane", "ngp")
+    monkeypatch.setattr(_tinycudann, "why_not", lambda _device: "")
+    for grid, (layout, path) in GRIDS.items():
+        chosen = with_grid(usual, "radiance", grid).head
+        assert (chosen.path, chosen.shape) == (path, {**usual.head.shape, "layout": layout})
+        assert chosen.fit == usual.head.fit
 
 
 def test_a_watcher_sees_the_head_while_it_is_trained(work: Work) -> None:

@@ -52,6 +52,10 @@ class Making(Verb):
     papers."""
     device: Annotated[str, arg(metavar="NAME")] = "cpu"
     """What the head is trained on: cpu, cuda or cuda:N."""
+    grid: Literal["lines", "ngp", "tinycudann"] | None = None
+    """How the grids of the radiance head lie in memory: lines (our own, the faster), ngp (as Instant NGP and
+    tiny-cuda-nn have them), or tinycudann (ngp, read by that package while the head is trained on CUDA). Any of them is
+    drawn everywhere (default: lines)."""
     voice: Annotated[str, arg(metavar="NAME")] = "tcn"
     """How speech becomes motion: tcn (learned from the video, the most exact), vae (learned too, and of several ways to
     say something picks one by its seed), viseme (by rule, from phones), or the dotted name of a part of your own."""
@@ -98,6 +102,7 @@ class Making(Verb):
             self.audio_weights,
             self.sync,
             self.prior,
+            self.grid,
             restart=self.restart,
         )
 
