@@ -185,7 +185,9 @@ class _Scene:
     """Pictures of a head in a motion, against the capture's."""
 
     def __init__(self, head: Head, capture: Capture, track: Track, draw: Draw) -> None:
-        self.head, self.cuts = head, capture.cuts
+        # each frame is a shot of its own: a picture speaks for its frame, and what a head averages over several would
+        # answer to one alone but faintly, and all of them at once would go too far
+        self.head, self.cuts = head, range(1, len(track.motion))
         with torch.no_grad():
             some_code = head.encode(track.motion, self.cuts)[0]
         self.looks = looks_of(head, draw, Frames(capture, track), some_code)
@@ -220,12 +222,10 @@ class _Scene:
     @torch.no_grad()
     def _answer(self, motion: Motion, codes: Tensor, number: int, numbers: int, size: float) -> Tensor:
         """How the codes of each frame [T,P] move with one number of that frame's motion."""
-        # signs alternate from frame to frame: what a head averages over time hardly answers then
-        signs = np.where(np.arange(len(motion)) % 2, -1.0, 1.0)
         nudge = np.zeros((len(motion), numbers))
-        nudge[:, number] = size * signs
-        answer = self.head.encode(moved(motion, nudge), self.cuts) - codes
-        return answer * codes.new_tensor(signs / size)[:, None]
+        nudge[:, number] = size
+        answer: Tensor = (self.head.encode(moved(motion, nudge), self.cuts) - codes) / size
+        return answer
 
     def _difference(self, code: Tensor, frame: int) -> tuple[Tensor, Tensor]:
         """Drawn minus real [3,...], and how much each number counts."""

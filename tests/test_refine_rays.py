@@ -3,6 +3,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,15 +31,20 @@ class Balls:
 
     renderer = "volume"
 
-    def __init__(self, camera: Camera, small: bool = False) -> None:
-        self.camera, self.small = camera, small
+    def __init__(self, camera: Camera, small: bool = False, averages: bool = False) -> None:
+        self.camera, self.small, self.averages = camera, small, averages
         self.background = torch.full((camera.height, camera.width, 3), 0.3)
         g = torch.Generator().manual_seed(4)
         self.middles = (torch.rand(14, 3, generator=g) - 0.5) * torch.tensor([1.6, 1.8, 0.8])
         self.colours = torch.rand(14, 3, generator=g)
 
-    def encode(self, motion: Motion, cuts: object = ()) -> Tensor:
-        return torch.from_numpy(np.concatenate([motion.expression[:, :2], motion.head], 1))
+    def encode(self, motion: Motion, cuts: Sequence[int] = ()) -> Tensor:
+        face = motion.expression[:, :2]
+        if self.averages:  # over three frames of a shot
+            frames = np.arange(len(face))
+            begins, ends = np.isin(frames, [0, *cuts]), np.isin(frames + 1, [len(face), *cuts])
+            face = (face + face[frames - ~begins] + face[frames + ~ends]) / 3
+        return torch.from_numpy(np.concatenate([face, motion.head], 1).astype(np.float32))
 
     def pose(self, code: Tensor) -> Radiance:
         expression, head = code.split([2, 7])
@@ -102,6 +108,15 @@ def _errors(motion: Motion, truth: Motion) -> np.ndarray:
     turn = 2 * np.linalg.norm(motion.head[:, :4] - truth.head[:, :4], axis=1, keepdims=True)
     rest = motion.head[:, 4:6] - truth.head[:, 4:6], (motion.expression - truth.expression)[:, :2]
     return np.abs(np.concatenate([turn, *rest], 1)).mean(0)
+
+
+def test_a_head_that_averages_over_frames_is_not_driven_too_far(scene: MadeUp) -> None:
+    off = np.zeros((FRAMES, len(NOISE)))
+    off[:, 6] = 0.4 * np.sin(np.arange(FRAMES) * 0.3)
+    shifted = replace(scene.track, motion=moved(scene.track.motion, off))
+    found = refine(Balls(scene.track.camera, averages=True), scene.capture, shifted, Volume()).motion
+    before, after = (_errors(one, scene.track.motion)[3] for one in (shifted.motion, found))
+    assert after < before / 2
 
 
 def test_some_pixels_stand_for_all_of_them(scene: MadeUp) -> None:

@@ -135,11 +135,11 @@ class RadianceHead(Driven):
         if self.window == 1:
             return rows
         codes, poses = rows.split([super().codes, 2 * POSE], 1)
-        about = torch.arange(self.window) - self.window // 2
-        windows = torch.empty(len(rows), self.window, codes.shape[1], device=rows.device)
+        bounds = torch.empty(len(rows), 2, dtype=torch.int64)
         for shot in shots(relative_pose(motion.head, self.parts["rest_pose"].cpu()), cuts):
-            frames = torch.arange(shot.start, shot.stop)
-            windows[shot] = codes[(frames[:, None] + about).clamp(shot.start, shot.stop - 1)]
+            bounds[shot] = torch.tensor([shot.start, shot.stop - 1])
+        about = torch.arange(len(rows))[:, None] + torch.arange(self.window) - self.window // 2
+        windows = codes[about.clamp(bounds[:, :1], bounds[:, 1:]).to(rows.device)]
         return torch.cat([windows.flatten(1), poses], 1)
 
     def pose(self, code: Tensor) -> Radiance:
