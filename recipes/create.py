@@ -62,6 +62,7 @@ class CreateSettings:
     sync: float = 0.0  # weight of a judge of lip sync in the voice's training, for voices that ask one
     prior: Path | None = None  # that the voice begins with; its motion model is then primed
     grid: str | None = None  # of the radiance head, one of train.GRIDS; None: the preset's
+    renderer: str | None = None  # of the head's training; None: the head's own
     prepare: PrepareSettings = field(default_factory=PrepareSettings)  # of `create`; its own `restart` is not asked
     restart: bool = False
 
@@ -221,9 +222,8 @@ def _checked(settings: CreateSettings) -> Sound | None:
     name, path = settings.name, settings.sample
     if name is not None and (not name or Path(name).name != name or name in (".", "..")):
         raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
-    trainable(settings.head)
     device_named(settings.device)
-    _head_training(settings)
+    renderer_of(trainable(settings.head), _head_training(settings).renderer)
     if settings.prior is not None and settings.voice not in (VoiceSettings.motion, PRIMED):
         raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
     speakable(_voice_training(settings))
@@ -252,7 +252,8 @@ def _without_judge(watch: Watch) -> list[str]:
 def _head_training(settings: CreateSettings) -> TrainSettings:
     usual = preset(settings.head, settings.preset, settings.device)
     budget_s = usual.budget_s if settings.budget_s is None else settings.budget_s
-    return with_grid(replace(usual, budget_s=budget_s, seed=settings.seed), settings.head, settings.grid)
+    chosen = replace(usual, budget_s=budget_s, seed=settings.seed, renderer=settings.renderer)
+    return with_grid(chosen, settings.head, settings.grid)
 
 
 def _voice_training(settings: CreateSettings) -> VoiceSettings:

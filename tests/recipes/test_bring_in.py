@@ -130,6 +130,7 @@ def test_speech_is_heard_for_as_long_as_the_motion(avatar: Path, take: Path, tmp
 def test_a_motion_that_is_none_is_named(avatar: Path, tmp_path: Path, answer: Answer) -> None:
     out = tmp_path / "moved.mp4"
     refused(answer("talk", avatar, "-o", out), "nothing to say or do")
+    refused(answer("talk", avatar, "--idle", "0.2", "--renderer", "volume", "-o", out), "choose the renderer native")
     refused(answer("talk", avatar, "--motion", tmp_path / "missing.csv", "-o", out), "no such file")
     refused(answer("talk", avatar, "--motion", a_text(tmp_path), "-o", out), "not a recording of Live Link Face")
     assert not out.exists()

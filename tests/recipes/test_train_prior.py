@@ -106,9 +106,10 @@ def test_what_is_no_prior_is_refused(tmp_path: Path, prior: tuple[Path, dict[str
         ({"voice": "primed"}, "begins with a prior"),
         ({"voice": "viseme", "prior": Path("p.safetensors")}, "begins with no prior"),
         ({"audio_weights": Path("w")}, "mel has no weights"),
+        ({"renderer": "pencil"}, "no part named 'pencil'"),
     ],
 )
-def test_voices_that_cannot_be_are_refused_before_any_work(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
+def test_parts_that_cannot_be_are_refused_before_any_work(settings: dict[str, Any], said: str, tmp_path: Path) -> None:
     with pytest.raises(InputError, match=said):
         create(tmp_path / "me.mp4", tmp_path / "me", CreateSettings(**settings))
 

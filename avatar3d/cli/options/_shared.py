@@ -21,6 +21,7 @@ Video = Positional[Annotated[Path, arg(metavar="VIDEO")]]
 Folder = Positional[Annotated[Path, arg(metavar="DIR")]]
 OptionalFile = Annotated[Path | None, arg(metavar="FILE")]
 OptionalText = Annotated[str | None, arg(metavar="TEXT")]
+OptionalName = Annotated[str | None, arg(metavar="NAME")]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +53,9 @@ class Making(Verb):
     papers."""
     device: Annotated[str, arg(metavar="NAME")] = "cpu"
     """What the head is trained on: cpu, cuda or cuda:N."""
+    renderer: OptionalName = None
+    """What draws the head while it is trained: native or gsplat (Gaussians), volume or nerfacc (a NeRF), or the dotted
+    name of a part of your own (default: native, of a NeRF volume)."""
     grid: Literal["lines", "ngp", "tinycudann"] | None = None
     """How the grids of the radiance head lie in memory: lines (our own, the faster), ngp (as Instant NGP and
     tiny-cuda-nn have them), or tinycudann (ngp, read by that package while the head is trained on CUDA). Any of them is
@@ -103,6 +107,7 @@ class Making(Verb):
             self.sync,
             self.prior,
             self.grid,
+            self.renderer,
             restart=self.restart,
         )
 

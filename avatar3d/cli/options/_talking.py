@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from avatar3d.cli.options._shared import OptionalFile, Verb
+from avatar3d.cli.options._shared import OptionalFile, OptionalName, Verb
 
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
@@ -69,6 +69,9 @@ class Talk(Verb):
     """Width of the video in px, 64 to 4096 (default: the work folder's frames)."""
     quality: int = 18
     """Constant quality of the encoder, 0 (lossless) to 51 (worst)."""
+    renderer: OptionalName = None
+    """What draws: native or gsplat (Gaussians), volume or nerfacc (a NeRF), or a part of your own (default: native, of
+    a NeRF volume)."""
     seed: int = 0
     """Decides blinks and the head's movement."""
 
@@ -76,7 +79,13 @@ class Talk(Verb):
         from avatar3d.recipes import talk
 
         settings = talk.TalkSettings(
-            self.background, self.camera, self.head, self.size, quality=self.quality, seed=self.seed
+            self.background,
+            self.camera,
+            self.head,
+            self.size,
+            quality=self.quality,
+            renderer=self.renderer,
+            seed=self.seed,
         )
         script = talk.Script(
             self.speech,

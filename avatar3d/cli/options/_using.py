@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 from tyro.conf import Positional, arg
 
-from avatar3d.cli.options._shared import Folder, OutFolder, Verb
+from avatar3d.cli.options._shared import Folder, OptionalName, OutFolder, Verb
 
 if TYPE_CHECKING:
     from avatar3d.cli.output import Output
@@ -30,6 +30,9 @@ class Eval(Verb):
     motion: Literal["photometric", "landmarks"] = "photometric"
     """How the unseen frames' motion is measured: by landmarks alone, or refined until the drawn head, which learns
     nothing from it, lies on the picture; then the landmarks' figures are shown beside."""
+    renderer: OptionalName = None
+    """What draws: native or gsplat (Gaussians), volume or nerfacc (a NeRF), or a part of your own (default: native, of
+    a NeRF volume)."""
     weights: Annotated[Path | None, arg(metavar="DIR")] = None
     """A folder with networks of yours, for more figures: syncnet_v2.model (LSE-C, LSE-D), inception.onnx (FID),
     arcface.onnx (CSIM), OpenFace's program FeatureExtraction (AUE); any of them."""
@@ -42,7 +45,7 @@ class Eval(Verb):
 
         settings = evaluate.EvalSettings(
             self.avatar, self.frames, baselines=not self.no_baselines, motion=self.motion, seed=self.seed,
-            weights=self.weights,
+            weights=self.weights, renderer=self.renderer,
         )  # fmt: skip
         figures = evaluate.evaluate(Work(self.work), settings, out.watch)
         out.say(evaluate.table(figures))
