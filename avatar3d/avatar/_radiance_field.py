@@ -28,7 +28,7 @@ from avatar3d.ops.hashgrid import TRIPLANE, VOLUME, HashGrid, geometric, hashgri
 from avatar3d.ops.mlp import Layers, mlp
 
 _PLANES_START = 1e-4
-_DENSITY_START = 3.0  # per u, of a field that knows nothing
+DENSITY_START = 3.0  # per u, of a field that knows nothing
 _LOG_DENSITY_MOST = 8.0  # 9,000 per u: solid within a tenth of a millimetre
 _LINE = ((0, 1),)  # columns of a grid in a plane
 
@@ -143,7 +143,7 @@ class Field:
         out = networks["density"]("density", [seen, beside], torch.cat([told.lower, told.upper]), weights, factors)
         told_before = hashgrid(points, weights["hull_planes"], self.hull_grid)[:, 0]
         log_density = (out[:, 0] + told_before).clamp(max=_LOG_DENSITY_MOST)
-        return _DENSITY_START * log_density.exp(), out[:, 1:], reached
+        return DENSITY_START * log_density.exp(), out[:, 1:], reached
 
     def colour(self, given: Tensor, told: Told, weights: Mapping[str, Tensor]) -> Tensor:
         """Colours [S,3] 0..1 from what `density` gave [S,F]."""

@@ -19,11 +19,13 @@ from torch import Tensor
 
 from avatar3d.avatar._enlarger import REACH_PX
 from avatar3d.avatar._frame_fit import FrameFit, laid_over, take_back
+from avatar3d.avatar._radiance_field import DENSITY_START
 from avatar3d.avatar._ray_frames import RayFrames
 from avatar3d.avatar._seen import Seen, seen
 from avatar3d.contracts import DrawPixels, Tools
 from avatar3d.errors import InputError
 from avatar3d.geometry import apply_pose, project
+from avatar3d.ops.hashgrid import hashgrid
 from avatar3d.records import Capture, Radiance, Stage, Track
 from avatar3d.seeds import mixed, seeded
 
@@ -35,7 +37,9 @@ _FEWEST_RAYS, _MOST_RAYS = 512, 16384
 _CALM = 0.9  # of the mean number of samples that stays in a step
 _REACH_RATE, _REACH_MOST = 0.01, 1000.0  # GeneFace++'s adaptive weight
 _FACE_GROWN = 1.15
+_THIN = 1e-4  # of the density of a field that knows nothing: thinner is as good as nothing
 _LIT_LEVEL, _LIT_DECAY, _DARK = 2, 0.93, 0.2  # halvings of the depth picture's size; a cell stays lit for 22 looks
+_PROBES, _NEAR_U = 1024, 0.04  # points in which a step looks what no picture says, and how far from each it looks again
 _SOLID, _SKIN_U = 0.95, 0.12  # what stops light, and how deep behind the depth that is seen it still counts
 
 
@@ -70,7 +74,9 @@ class RadianceFit(FrameFit["RadianceHead"]):
         track: Track,
         tools: Tools,
         settings: RadianceFitSettings | None = None,
+        expected: Tensor | None = None,
     ) -> None:
+        """Args: expected: what to expect of density where pictures say little, as `hull_planes`; None: those."""
         super().__init__(head, capture, track, tools)
         self.settings = settings or RadianceFitSettings()
         if not isinstance(tools.draw, DrawPixels):
@@ -83,6 +89,7 @@ class RadianceFit(FrameFit["RadianceHead"]):
         self.learned["own"] = torch.zeros(len(track.motion), len(head.parts["own"]), device=self.device)
         self.learned["own"].requires_grad_()
         self.hull = head.parts["occupied"].nonzero()
+        self.expected = (head.parts["field/hull_planes"].detach() if expected is None else expected).to(self.device)
         self.densest = torch.zeros(head.parts["occupied"].shape, device=self.device)
         self.lit = torch.ones(len(self.hull), device=self.device)  # how lately light reached a cell of the hull
         self.mean_samples = torch.tensor(float(head.most), device=self.device)
@@ -204,6 +211,8 @@ class RadianceFit(FrameFit["RadianceHead"]):
             terms |= self._alpha_terms(found, frame, at)
         if "reach" in stage.weights:
             terms["reach"] = self._reach(reached)
+        if {"expected", "smooth"} & stage.weights.keys():
+            terms |= self._unseen_terms(radiance)
         self._note_samples(len(reached[0][0]), len(at))
         return terms
 
@@ -256,6 +265,21 @@ class RadianceFit(FrameFit["RadianceHead"]):
             self.reach_weight += _REACH_RATE * off
             self.reach_weight.clamp_(0, _REACH_MOST)
         return self.reach_weight.clone() * far
+
+    def _unseen_terms(self, radiance: Radiance) -> dict[str, Tensor]:
+        """What decides where pictures say little, anywhere in the hull. "expected": how far the log of density is from
+        what was known of the head before. "smooth": how fast what colour is made of changes.
+        """
+        cells = self.hull[torch.randint(len(self.hull), (_PROBES,)).to(self.device)]
+        points = (cells + torch.rand(cells.shape).to(self.device)) / len(self.densest)
+        aside = _NEAR_U / self.head.parts["cube"][3] * torch.randn(points.shape).to(self.device)
+        density, given = radiance.density(torch.cat([points, (points + aside).clamp(0, 1)]))
+        known = hashgrid(points, self.expected, self.head.field.hull_grid)[:, 0]
+        log_density = (density[:_PROBES] / DENSITY_START).clamp_min(_THIN).log()
+        return {
+            "expected": (log_density - known).square().mean(),
+            "smooth": (given[_PROBES:] - given[:_PROBES]).square().mean(),
+        }
 
     def _note_samples(self, samples: int, pixels: int) -> None:
         self.mean_samples.mul_(_CALM).add_((1 - _CALM) * max(samples / pixels, 0.5))

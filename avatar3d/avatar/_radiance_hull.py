@@ -3,6 +3,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import numpy as np
 import torch
 from scipy.spatial import cKDTree
@@ -16,7 +18,8 @@ _MARGIN_U = 0.05
 _FURTHER_OUT = 2.0
 _WITH_HEAD = 0.3  # of the head's pose that a point of the neck must follow to belong to the field
 _SOFT_U = 0.05  # half the depth over which a surface begins
-_SURE = {HEAD: 3.0, SHELL: 0.5}  # by how much the log of density is higher within than without
+SOFT = {HEAD: 3.0, SHELL: 0.5}  # by how much the log of density is higher within than without
+FIRM = {HEAD: 3.0, SHELL: 2.0}
 
 
 def hull(start: Start, cells: int) -> tuple[Tensor, Tensor]:
@@ -35,9 +38,12 @@ def hull(start: Start, cells: int) -> tuple[Tensor, Tensor]:
     return cube, torch.from_numpy(np.any(near, axis=0).reshape(cells, cells, cells))
 
 
-def expected(start: Start, cube: Tensor, cells: int) -> Tensor:
+def expected(start: Start, cube: Tensor, cells: int, sureness: Mapping[int, float]) -> Tensor:
     """What to add to the log of density [(cells+1)^3,1], by vertices with x running fastest: less before the surface of
-    the tracked face, more behind it; of the hair this is said more softly.
+    the tracked face and of the hair, more behind it.
+
+    Args:
+        sureness: how much, for both: SOFT, by which pictures may soon say otherwise, or FIRM.
     """
     at = _spread(np.arange(cells + 1) / cells, cube)
     corners = start.track.neutral[start.triangles].astype(np.float64)
@@ -51,7 +57,7 @@ def expected(start: Start, cube: Tensor, cells: int) -> Tensor:
     above = ((at - shell[hair]) * (ray / np.maximum(np.linalg.norm(ray, axis=1, keepdims=True), 1e-12))).sum(1)
     before = ((at - corners.mean(1)[face]) * outwards[face]).sum(1)
     of_face = far_face < far_shell
-    height, sure = np.where(of_face, before, above), np.where(of_face, _SURE[HEAD], _SURE[SHELL])
+    height, sure = np.where(of_face, before, above), np.where(of_face, sureness[HEAD], sureness[SHELL])
     found = -sure * (height / _SOFT_U).clip(-1, _FURTHER_OUT)
     return torch.from_numpy(found.reshape(cells + 1, cells + 1, cells + 1).T.reshape(-1, 1).astype(np.float32))
 

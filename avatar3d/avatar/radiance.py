@@ -4,7 +4,7 @@
 RAD-NeRF, ER-NeRF and GeneFace++ are settings of it (see `_radiance_field`, `VARIANTS`). Not as published, and why: the
 codes are a tracker's and not a sound's, so one avatar is driven by video, phone or voice, as all heads here are; field
 and torso are trained together, and the field begins within the hull of the tracked face and its outline, since nothing
-has to be searched for there; poses are corrected while it learns.
+has to be searched for there, and what no frame shows stays as that hull expects; poses are corrected while it learns.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ from avatar3d.avatar._driving import POSE, Driven, Start, driving_parts
 from avatar3d.avatar._enlarger import Enlarger
 from avatar3d.avatar._radiance_field import Field, Told, attended, attention_start
 from avatar3d.avatar._radiance_fit import RadianceFit, RadianceFitSettings
-from avatar3d.avatar._radiance_hull import expected, hull
+from avatar3d.avatar._radiance_hull import FIRM, SOFT, expected, hull
 from avatar3d.avatar._scatter import Counts
 from avatar3d.avatar._torso_field import Torso
 from avatar3d.contracts import HeadLearner, Tools
@@ -40,7 +40,15 @@ _ANCHORS_U = ((0.0, -0.9, 0.0), (-0.6, -0.6, -0.5), (0.6, -0.6, -0.5))  # chin, 
 
 Note = Callable[[Tensor, Tensor], None]
 
-_SHAPE = {"picture": 1.0, "alpha": 0.02, "solid": 0.02, "entropy": 1e-4, "reach": 1e-3}
+_SHAPE = {
+    "picture": 1.0,
+    "alpha": 0.02,
+    "solid": 0.02,
+    "entropy": 1e-4,
+    "reach": 1e-3,
+    "expected": 1e-5,
+    "smooth": 1e-5,
+}
 _IN_DETAIL = {"perceptual": 0.01, "enlarged": 1.0}
 
 
@@ -89,7 +97,9 @@ class RadianceHead(Driven):
         """What `avatar3d.fit.fit` trains: see contracts.TrainableHead."""
         settings = settings or RadianceSettings()
         start = started(capture, track, triangles, settings, seed)
-        return RadianceFit(cls.begun(capture, start).to(tools.device), capture, track, tools, settings.fit)
+        head = cls.begun(capture, start).to(tools.device)
+        known = expected(start, head.parts["cube"].cpu(), head.field.hull_cells, FIRM)
+        return RadianceFit(head, capture, track, tools, settings.fit, known)
 
     @classmethod
     def begun(cls, capture: Capture, start: Start) -> Self:
@@ -115,7 +125,7 @@ class RadianceHead(Driven):
             "own": torch.zeros(OWN),
         }
         weights = Field(**shape["field"]).start(generator)
-        weights["hull_planes"] = expected(start, cube, Field(**shape["field"]).hull_cells)
+        weights["hull_planes"] = expected(start, cube, Field(**shape["field"]).hull_cells, SOFT)
         if settings.window > 1:
             weights |= attention_start(settings.window, start.expression + EXTRA_CODES)
         parts |= {f"field/{name}": tensor for name, tensor in weights.items()}

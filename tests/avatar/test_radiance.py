@@ -108,6 +108,20 @@ def test_samples_are_spared_where_no_light_comes(made_up: MadeUp) -> None:
     assert lit[tuple(nose)]
 
 
+def test_what_no_picture_shows_becomes_what_was_expected(made_up: MadeUp) -> None:
+    task = _task(made_up)
+    posed = task.head.pose(task.head.encode(made_up.track.motion)[0])
+    assert not torch.equal(task.expected, task.learned["field/hull_planes"]), "firmer than it begins"
+    with seeded(1):
+        before = task._unseen_terms(posed)
+    assert float(before["expected"].detach()) > 0.1
+    task.learned["field/hull_planes"].data.copy_(task.expected)
+    task.learned["field/density"].data.zero_()  # the network says nothing
+    with seeded(1), torch.no_grad():
+        after = task._unseen_terms(posed)
+    assert float(after["expected"]) < 1e-6 and float(after["smooth"]) == 0
+
+
 def test_the_torso_goes_with_the_body_and_the_field_with_the_head(made_up: MadeUp) -> None:
     head = _task(made_up).trained()
     g = torch.Generator().manual_seed(1)
