@@ -8,7 +8,7 @@ from dataclasses import replace
 
 import pytest
 import torch
-from test_volume import HEIGHT, WIDTH, ball, camera, density_at
+from test_volume import HEIGHT, WIDTH, ball, camera, thinned
 from torch import Tensor
 
 from avatar3d.choose import names
@@ -56,13 +56,7 @@ def test_gradients_are_the_same(theirs: Nerfacc) -> None:
     def gradients(draw: DrawPixels) -> tuple[Tensor, ...]:
         factor = torch.tensor([0.4, 0.8], requires_grad=True)
         cube = ball().cube_from_world.clone().requires_grad_()
-        radiance = replace(
-            ball(0.03),
-            cube_from_world=cube,
-            density=lambda points: (density_at(points) * factor[0], points),
-            colour=lambda given: given * factor[1],
-        )
-        image = draw.pixels(radiance, camera(), at, jitter)
+        image = draw.pixels(thinned(cube, factor), camera(), at, jitter)
         return torch.autograd.grad((image.rgb.square().sum() + image.depth.sum()), [factor, cube])
 
     for ours, other in zip(gradients(Volume()), gradients(theirs), strict=True):

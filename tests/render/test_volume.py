@@ -57,6 +57,16 @@ def ball(step_u: float = 0.01, most: int = 400) -> Radiance:
     )
 
 
+def thinned(cube_from_world: Tensor, factor: Tensor) -> Radiance:
+    """The ball of factor[0] times its density and factor[1] times its colours, in another cube."""
+    return replace(
+        ball(0.03),
+        cube_from_world=cube_from_world,
+        density=lambda points: (density_at(points) * factor[0], points),
+        colour=lambda given: given * factor[1],
+    )
+
+
 def summed(radiance: Radiance, view: Camera) -> tuple[Tensor, Tensor, Tensor]:
     """rgb, alpha and depth [N,...] by a thousand points of every ray, none of them skipped."""
     y, x = torch.meshgrid(torch.arange(HEIGHT), torch.arange(WIDTH), indexing="ij")
@@ -112,12 +122,7 @@ def test_what_is_not_occupied_is_not_looked_at() -> None:
 def test_gradients_reach_density_colour_and_the_cube() -> None:
     factor = torch.tensor([0.4, 0.8], requires_grad=True)
     cube = ball().cube_from_world.clone().requires_grad_()
-    radiance = replace(
-        ball(0.03),
-        cube_from_world=cube,
-        density=lambda points: (density_at(points) * factor[0], points),
-        colour=lambda given: given * factor[1],
-    )
+    radiance = thinned(cube, factor)
     at = torch.tensor([[20.0, 15.0], [14.0, 12.0], [26.0, 20.0]])
 
     def loss() -> Tensor:
