@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What voices share when they come back from disk."""
+"""What voices share when they go to disk and come back."""
 
 from __future__ import annotations
 
@@ -30,6 +30,11 @@ def heard_by(features: int, listen: Listen | None) -> Listen:
 def under(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
     """The tensors whose names begin with `prefix`, by the rest of their names."""
     return {name.removeprefix(prefix): tensor for name, tensor in tensors.items() if name.startswith(prefix)}
+
+
+def above(prefix: str, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+    """The tensors by names that begin with `prefix`: what `under` takes back."""
+    return {f"{prefix}{name}": tensor for name, tensor in tensors.items()}
 
 
 def with_tuples(config: Mapping[str, Any]) -> dict[str, Any]:

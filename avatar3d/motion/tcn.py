@@ -15,7 +15,7 @@ from avatar3d.contracts import Described, Listen
 from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
-from avatar3d.motion._saved import heard_by, under, with_tuples
+from avatar3d.motion._saved import above, heard_by, under, with_tuples
 from avatar3d.motion._schools import voted
 from avatar3d.motion._tcn_fit import STAGES, TcnFit
 from avatar3d.motion._tcn_net import TcnNet, TcnShape
@@ -87,8 +87,7 @@ class Tcn:
 
     def tensors(self) -> dict[str, Tensor]:
         """Network and manner, by name."""
-        net = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        return net | {f"manner.{name}": tensor for name, tensor in self.manner.tensors().items()}
+        return above("net.", self.net.state_dict()) | above("manner.", self.manner.tensors())
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], listen: Listen | None = None) -> Self:

@@ -15,7 +15,7 @@ from avatar3d.contracts import Listen
 from avatar3d.motion._at_rest import at_rest
 from avatar3d.motion._manner import Manner
 from avatar3d.motion._polish import blinks, speech_gate
-from avatar3d.motion._saved import heard_by, under
+from avatar3d.motion._saved import above, heard_by, under
 from avatar3d.motion._sync import Judge
 from avatar3d.motion._vae_fit import STAGES, TEMPERATURE, VaeFit
 from avatar3d.motion._vae_net import STRIDE, VaeNet, VaeShape
@@ -81,8 +81,7 @@ class Vae:
 
     def tensors(self) -> dict[str, Tensor]:
         """Network and manner, by name."""
-        net = {f"net.{name}": tensor for name, tensor in self.net.state_dict().items()}
-        return net | {f"manner.{name}": tensor for name, tensor in self.manner.tensors().items()}
+        return above("net.", self.net.state_dict()) | above("manner.", self.manner.tensors())
 
     @classmethod
     def restore(cls, config: Mapping[str, Any], tensors: Mapping[str, Tensor], listen: Listen | None = None) -> Self:
