@@ -53,6 +53,7 @@ class RefineSettings:
     body_turn_deg: float = 2.0  # standard deviations about what the head's pose suggests
     body_shift_u: float = 0.05
     steadiness: float = 32.0  # strength of the prior on the head's accelerations over the measured one
+    rays: int = 3000  # looked at in the face, and as many in all of a picture, of a head that is drawn by rays
 
 
 def refine(
@@ -79,7 +80,7 @@ def refine(
     if not runs:
         return track
     with torch_threads(1):
-        scene = _Scene(head, capture, track, draw)
+        scene = _Scene(head, capture, track, draw, settings.rays)
         motion = track.motion
         if isinstance(head, Bodied):
             motion = replace(motion, body=head.body(motion, capture.cuts))
@@ -184,13 +185,13 @@ class _Seen:
 class _Scene:
     """Pictures of a head in a motion, against the capture's."""
 
-    def __init__(self, head: Head, capture: Capture, track: Track, draw: Draw) -> None:
+    def __init__(self, head: Head, capture: Capture, track: Track, draw: Draw, rays: int) -> None:
         # each frame is a shot of its own: a picture speaks for its frame, and what a head averages over several would
         # answer to one alone but faintly, and all of them at once would go too far
         self.head, self.cuts = head, range(1, len(track.motion))
         with torch.no_grad():
             some_code = head.encode(track.motion, self.cuts)[0]
-        self.looks = looks_of(head, draw, Frames(capture, track), some_code)
+        self.looks = looks_of(head, draw, Frames(capture, track), some_code, rays)
 
     def seen(self, motion: Motion, runs: Sequence[slice], probe: np.ndarray, told: Callable[[float], None]) -> _Seen:
         """What the pictures of `runs` say of a motion."""

@@ -121,7 +121,7 @@ def test_a_head_that_averages_over_frames_is_not_driven_too_far(scene: MadeUp) -
 
 def test_some_pixels_stand_for_all_of_them(scene: MadeUp) -> None:
     head, frames = Balls(scene.track.camera), Frames(scene.capture, scene.track)
-    some = looks_of(head, Volume(), frames, head.encode(scene.track.motion)[0])
+    some = looks_of(head, Volume(), frames, head.encode(scene.track.motion)[0], 3000)
     assert isinstance(some, Some)
     real, weight = some.real(3), some.weight(3)
     assert real.shape == (3, len(weight))
@@ -134,7 +134,7 @@ def test_some_pixels_stand_for_all_of_them(scene: MadeUp) -> None:
 def test_where_it_is_drawn_is_where_it_was_filmed(scene: MadeUp) -> None:
     frames, codes = Frames(scene.capture, scene.track), Balls(scene.track.camera).encode(scene.track.motion)
     for small in (False, True):
-        look = looks_of(Balls(scene.track.camera, small), Volume(), frames, codes[0])
+        look = looks_of(Balls(scene.track.camera, small), Volume(), frames, codes[0], 3000)
         with torch.no_grad():
             here, other = ((look.drawn(codes[at], 5) - look.real(5)).abs().mean() for at in (5, 15))
         assert float(here) < 0.006 * (2 if small else 1) < float(other)

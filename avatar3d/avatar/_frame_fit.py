@@ -48,7 +48,12 @@ class FrameFit(ABC, Generic[H]):
         self.poses: Tensor  # [T,7] world_from_head
         self.features: Tensor  # [T,19] what the body's pose is foretold from
         self.bodies: Tensor | None = None  # [T,6] where they stood, measured, as turns and shifts from rest
+        self._retracked = False
         self._follow(track.motion)
+
+    @abstractmethod
+    def trained(self) -> H:
+        """The head as it stands."""
 
     @abstractmethod
     def rendered(self, frame: int, world_from_head: Tensor, world_from_body: Tensor) -> Tensor:
@@ -93,6 +98,12 @@ class FrameFit(ABC, Generic[H]):
         if motion.body is not None:
             self.bodies = relative_pose(motion.body, self.head.parts["rest_pose"].cpu()).to(self.device)
 
+    def _measure_anew(self) -> None:
+        """Trains in a better motion from now on, where there is a way to one; once."""
+        if self.tools.retrack is not None and not self._retracked:
+            self._retracked = True
+            self._follow(self.tools.retrack(self.trained()))
+
     def _camera(self, level: int) -> Camera:
         return self.head.camera.shrunk(2**level)
 
@@ -129,6 +140,7 @@ class FrameFit(ABC, Generic[H]):
         return {f"corrections/{name}": tensor for name, tensor in self.corrections.snapshot().items()} | {
             "motion": torch.cat([self.codes, self.poses, self.features], 1),
             "bodies": torch.zeros(0, 6) if self.bodies is None else self.bodies,
+            "retracked": torch.tensor(self._retracked),
         }
 
     def _take_motion(self, tensors: Mapping[str, Tensor]) -> None:
@@ -138,6 +150,7 @@ class FrameFit(ABC, Generic[H]):
         self.codes, self.poses, self.features = tensors["motion"].to(self.device).split(widths, 1)
         bodies = tensors["bodies"].to(self.device)
         self.bodies = bodies if len(bodies) else None
+        self._retracked = bool(tensors["retracked"])
 
 
 def take_back(tensor: Tensor, value: Tensor) -> None:

@@ -91,7 +91,6 @@ class PictureFit(FrameFit[H]):
         self.backdrop = Backdrop(None if capture.background is None else self.learned["background"].detach())
         self._pulls = 0  # steps that `demand` sums up
         self._relocations = 0
-        self._retracked = False
 
     # what a kind of head says
 
@@ -185,9 +184,8 @@ class PictureFit(FrameFit[H]):
             self._relocate(optimiser)
         if self._must_renew(progress, step):
             self._renew(optimiser)
-        if self.tools.retrack is not None and not self._retracked and progress >= self.settings.retrack_at:
-            self._retracked = True
-            self._follow(self.tools.retrack(self.trained()))
+        if progress >= self.settings.retrack_at:
+            self._measure_anew()
 
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}
@@ -196,7 +194,7 @@ class PictureFit(FrameFit[H]):
         kept |= {f"own/{name}": tensor for name, tensor in self.own_state().items()}
         kept |= {f"hidden/{name}": tensor for name, tensor in self.hidden.state().items()}
         return kept | {
-            "counts": torch.tensor([self._relocations, self._retracked, self._pulls]),
+            "counts": torch.tensor([self._relocations, self._pulls]),
             "demand": self.demand,
             "unseen": self.unseen,
             "bare": self.backdrop.bare,
@@ -217,8 +215,7 @@ class PictureFit(FrameFit[H]):
         take_back(self.demand, tensors["demand"])
         take_back(self.unseen, tensors["unseen"])
         take_back(self.backdrop.bare, tensors["bare"])
-        self._relocations, retracked, self._pulls = tensors["counts"].tolist()
-        self._retracked = bool(retracked)
+        self._relocations, self._pulls = tensors["counts"].tolist()
 
     # the head before and after
 

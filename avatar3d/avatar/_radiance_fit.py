@@ -52,6 +52,7 @@ class RadianceFitSettings:
     networks_rate: float = 2e-3
     torso_rate: float = 2e-3
     refine_from: float = 0.05  # corrections of the poses begin
+    retrack_at: float = 0.25  # the motion is measured again, where there is a way to: lips follow by then
     occupancy_every: int = 16  # steps
     occupancy_from: int = 64  # steps in which the whole hull is looked at
     occupancy_share: float = 0.25  # of the hull's cells that are measured at a time
@@ -149,6 +150,8 @@ class RadianceFit(FrameFit["RadianceHead"]):
                 self._empty()
         if step % self.settings.lit_every == 0 and step >= self.settings.lit_from:
             self._look_where_light_reaches()
+        if progress >= self.settings.retrack_at:
+            self._measure_anew()
 
     def snapshot(self) -> dict[str, Tensor]:
         kept = {f"learned/{name}": tensor.detach() for name, tensor in self.learned.items()}

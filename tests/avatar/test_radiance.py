@@ -15,11 +15,12 @@ from torch import Tensor
 from avatar3d.avatar._radiance_fit import RadianceFit, RadianceFitSettings
 from avatar3d.avatar._seen import Seen
 from avatar3d.avatar.radiance import VARIANTS, RadianceHead, RadianceSettings
-from avatar3d.contracts import Tools
+from avatar3d.contracts import Head, Tools
 from avatar3d.errors import InputError
 from avatar3d.fit import Budget, fit
 from avatar3d.geometry import compose
 from avatar3d.perceptual import gradient_loss
+from avatar3d.records import Motion
 from avatar3d.render.native import Native
 from avatar3d.render.volume import Volume
 from avatar3d.seeds import seeded
@@ -73,6 +74,28 @@ def test_everything_that_is_learned_gets_a_gradient(variant: str, made_up: MadeU
     for name, tensor in task.learned.items():
         assert tensor.grad is not None and tensor.grad.isfinite().all() and tensor.grad.abs().sum() > 0, name
     assert task.corrections.rows.grad is not None and (task.corrections.rows.grad.abs().sum(1) > 0).all()
+
+
+def test_a_motion_that_is_measured_anew_is_trained_on_and_kept(made_up: MadeUp, tmp_path: Path) -> None:
+    better = replace(made_up.track.motion, expression=made_up.track.motion.expression * 1.5)
+    asked: list[RadianceHead] = []
+
+    def once(head: Head) -> Motion:
+        assert isinstance(head, RadianceHead)
+        asked.append(head)
+        return better
+
+    first, second, stages = _task(made_up), _task(made_up), RadianceHead.stages
+    for task in (first, second):
+        task.tools = replace(task.tools, retrack=once)
+    broken = fit(first, stages, Budget(steps=8), reviews=0, checkpoint=tmp_path / "it")
+    for _ in range(4):
+        next(broken)
+    broken.close()
+    list(fit(second, stages, Budget(steps=8), reviews=0, checkpoint=tmp_path / "it"))
+    assert len(asked) == 1
+    expected = second.head.encode(better)[:, : second.head.codes]
+    assert torch.equal(second.codes, expected) and not torch.equal(_task(made_up).codes, expected)
 
 
 def test_occupancy_never_loses_a_dense_cell(made_up: MadeUp) -> None:
