@@ -29,7 +29,7 @@ from avatar3d.recipes._device import device_named
 from avatar3d.recipes._lpips import lpips_at_hand
 from avatar3d.recipes._renderer import renderer_of
 from avatar3d.records import BLUR_PX2, Capture, Motion, Progress, Track, Watch, unwatched
-from avatar3d.refine import refine
+from avatar3d.refine import RefineSettings, refine
 from avatar3d.store import (
     Work,
     key_of,
@@ -91,8 +91,11 @@ PRESETS: Mapping[str, Mapping[str, TrainSettings]] = {
         "quality": TrainSettings(450.0, head=LinearSettings(Counts(8000, 11000, 1000, 4000)), retrack_frames=2000),
     },
     # a ray costs more than a splat: what Gaussians learn in seconds takes a field minutes
-    "radiance": {"quick": TrainSettings(180.0), "standard": TrainSettings(600.0), "quality": TrainSettings(1200.0)}
-    | {name: TrainSettings(1200.0, head=variant()) for name, variant in VARIANTS.items()},
+    "radiance": {"quick": TrainSettings(180.0), "standard": TrainSettings(600.0)}
+    | {
+        name: TrainSettings(1200.0, head=variant(), retrack_frames=2000)
+        for name, variant in {"quality": RadianceSettings, **VARIANTS}.items()
+    },
     "triplane": _USUAL | {"talking-gaussian": TrainSettings(450.0, stages=TALKING_GAUSSIAN)},
 }
 
@@ -104,6 +107,9 @@ _USUAL_CUDA = {
     "standard": TrainSettings(90.0, device="cuda", batch=4),
     "quality": TrainSettings(300.0, device="cuda", batch=8),
 }
+
+
+_RETRACKED = RefineSettings(rays=1000)  # of frames that are many, and each of which a training looks at often anyway
 
 
 def _many_rays(settings: RadianceSettings) -> RadianceSettings:
@@ -306,7 +312,7 @@ def _tools(
     perceptual, name = perceptual_term(device)
 
     def retrack(trained: Head) -> Motion:
-        motion = refine(trained, capture, track, draw, range(track.fitted_frames), watch=watch).motion
+        motion = refine(trained, capture, track, draw, range(track.fitted_frames), _RETRACKED, watch).motion
         keep(motion)
         return motion
 
