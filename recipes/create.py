@@ -222,8 +222,10 @@ def _checked(settings: CreateSettings) -> Sound | None:
     name, path = settings.name, settings.sample
     if name is not None and (not name or Path(name).name != name or name in (".", "..")):
         raise InputError(f"{name!r} cannot be the name of a folder", "choose another --name, without slashes")
+    part = trainable(settings.head)
+    preset(settings.head, settings.preset, settings.device)
     device_named(settings.device)
-    renderer_of(trainable(settings.head), _head_training(settings).renderer)
+    renderer_of(part, _head_training(settings).renderer)
     if settings.prior is not None and settings.voice not in (VoiceSettings.motion, PRIMED):
         raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
     speakable(_voice_training(settings))
