@@ -40,6 +40,7 @@ from avatar3d.talk import perform, show
 SAMPLE_S = 10.0  # of the video's own sound and movement, where no speech is given
 LEARNED_R = 0.35  # between predicted and real opening of the mouth; below it chance is near
 WITHOUT_LIVE = ("quick",)  # presets in whose time there is no second voice
+_SILENCE = Sound(np.zeros(SOUND_RATE, np.float32), SOUND_RATE)  # a second
 _SAMPLE = "sample"  # the clip's name in the avatar
 CLIP_S = 60.0  # of the person's own movement, kept in the avatar
 
@@ -228,7 +229,8 @@ def _checked(settings: CreateSettings) -> Sound | None:
     renderer_of(part, _head_training(settings).renderer)
     if settings.prior is not None and settings.voice not in (VoiceSettings.motion, PRIMED):
         raise InputError(f"--voice {settings.voice}: begins with no prior", "leave out --prior or --voice")
-    speakable(_voice_training(settings))
+    listen = speakable(_voice_training(settings))
+    listen(_SILENCE)  # features find out what they lack when they hear
     if path is None:
         return None
     speech = media.sound(path, SOUND_RATE)

@@ -37,7 +37,6 @@ _VERSION = 4  # of what a voice holds: one of another version is trained again
 _FILE = "voice.safetensors"
 _SILENT = 1e-3  # peak; -60 dB
 _LEAST_FRAMES = 75
-_TRIED_RATE = 16000  # Hz of a second of silence
 _EYE_CORNERS = [33, 263]  # outer
 
 
@@ -114,12 +113,10 @@ def speakable(settings: VoiceSettings) -> Listen:
     """The audio feature of a voice that can be trained; for what would be refused in the end to be refused at once.
 
     Raises:
-        InputError: no such motion model or audio feature, or one without its package, or the weights, the prior or the
-            judge named.
+        InputError: no such motion model or audio feature, or one without the weights, the prior or the judge named.
     """
     part = choose("avatar3d.motion", settings.motion)
     listen = listening(settings.audio, settings.audio_weights)
-    listen(Sound(np.zeros(_TRIED_RATE, np.float32), _TRIED_RATE))  # features find out what they lack when they hear
     takes = inspect.signature(part.learner).parameters if hasattr(part, "learner") else {}
     if settings.prior is not None:
         load_prior(settings.prior, listen)

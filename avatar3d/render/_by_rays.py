@@ -13,6 +13,7 @@ from torch.nn.functional import interpolate
 
 from avatar3d.errors import InputError
 from avatar3d.geometry import project, rays
+from avatar3d.ops.march import Samples, march
 from avatar3d.records import Camera, Image, Posed, Radiance
 
 _CHUNK_RAYS = 1 << 14
@@ -25,6 +26,22 @@ class Rays:
 
     origin: Tensor  # [3]
     ways: Tensor  # [N,3] for 1 u
+
+    def march(
+        self, radiance: Radiance, most: int, jitter: Tensor | None = None, begun: Tensor | None = None
+    ) -> Samples:
+        """Up to `most` samples of each, by distances from where it has `begun` [N] u along."""
+        origin, ways = self.origin.detach().expand(len(self.ways), 3), self.ways.detach()
+        if begun is not None:
+            origin = origin + begun[:, None] * ways
+        return march(origin, ways, radiance.occupied, radiance.step_u, most, jitter)
+
+    def points(self, samples: Samples, begun: Tensor | None = None) -> Tensor:
+        """[S,3] the middles of samples."""
+        along = (samples.begins + samples.ends) / 2
+        if begun is not None:
+            along = along + begun[samples.ray]
+        return self.origin + along[:, None] * self.ways.index_select(0, samples.ray)
 
 
 class ByRays(ABC):

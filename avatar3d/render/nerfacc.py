@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.errors import InputError
-from avatar3d.ops.march import Samples, march
+from avatar3d.ops.march import Samples
 from avatar3d.records import Radiance
 from avatar3d.render._by_rays import ByRays, Rays
 
@@ -45,13 +45,7 @@ class Nerfacc(ByRays):
         if way.ways.is_cuda:
             ray, begins, ends = _sampled(radiance, way, jitter)
             return _summed_packed(volrend, radiance, way, ray, begins, ends)
-        origins = way.origin.detach().expand(len(way.ways), 3)
-        return _summed_in_rows(
-            volrend,
-            radiance,
-            way,
-            march(origins, way.ways.detach(), radiance.occupied, radiance.step_u, radiance.most, jitter),
-        )
+        return _summed_in_rows(volrend, radiance, way, way.march(radiance, radiance.most, jitter))
 
 
 def _sampled(radiance: Radiance, way: Rays, jitter: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,7 +86,7 @@ def _summed_in_rows(
         return rows.new_zeros(*size, *rows.shape[1:]).index_put(place, rows)
 
     middles = (samples.begins + samples.ends) / 2
-    density, given = radiance.density(way.origin + middles[:, None] * way.ways[samples.ray])
+    density, given = radiance.density(way.points(samples))
     weights, _, _ = volrend.render_weight_from_density(filled(samples.begins), filled(samples.ends), filled(density))
     values = filled(radiance.colour(given)), None, filled(middles[:, None])
     rgb, alpha, along = (volrend.accumulate_along_rays(weights, each) for each in values)

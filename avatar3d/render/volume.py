@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 from avatar3d.ops.composite import composite
-from avatar3d.ops.march import Samples, march
+from avatar3d.ops.march import Samples
 from avatar3d.records import Radiance
 from avatar3d.render._by_rays import ENDED, ByRays, Rays
 
@@ -29,27 +29,9 @@ class Volume(ByRays):
     def through(self, radiance: Radiance, way: Rays, jitter: Tensor | None) -> tuple[Tensor, Tensor, Tensor]:
         if not torch.is_grad_enabled():
             return _in_rounds(radiance, way)
-        samples = _marched(radiance, way, radiance.most, jitter)
-        density, given = radiance.density(_points(way, samples))
+        samples = way.march(radiance, radiance.most, jitter)
+        density, given = radiance.density(way.points(samples))
         return composite(density, radiance.colour(given), samples)
-
-
-def _marched(
-    radiance: Radiance, way: Rays, most: int, jitter: Tensor | None = None, begun: Tensor | None = None
-) -> Samples:
-    """Up to `most` samples of each ray, by distances from where it has `begun` [N] u along."""
-    origin, ways = way.origin.detach().expand(len(way.ways), 3), way.ways.detach()
-    if begun is not None:
-        origin = origin + begun[:, None] * ways
-    return march(origin, ways, radiance.occupied, radiance.step_u, most, jitter)
-
-
-def _points(way: Rays, samples: Samples, begun: Tensor | None = None) -> Tensor:
-    """[S,3] the middles of samples."""
-    along = (samples.begins + samples.ends) / 2
-    if begun is not None:
-        along = along + begun[samples.ray]
-    return way.origin + along[:, None] * way.ways.index_select(0, samples.ray)
 
 
 def _in_rounds(radiance: Radiance, way: Rays) -> tuple[Tensor, Tensor, Tensor]:
@@ -59,8 +41,8 @@ def _in_rounds(radiance: Radiance, way: Rays) -> tuple[Tensor, Tensor, Tensor]:
     light, rows = torch.ones_like(along), torch.arange(count, device=along.device)
     for looked in range(0, radiance.most, _ROUND):
         ahead, most = Rays(way.origin, way.ways[rows]), min(_ROUND, radiance.most - looked)
-        samples = _marched(radiance, ahead, most, begun=begun[rows])
-        density, given = radiance.density(_points(ahead, samples, begun[rows]))
+        samples = ahead.march(radiance, most, begun=begun[rows])
+        density, given = radiance.density(ahead.points(samples, begun[rows]))
         weights = _weights(density, samples)
         seen = (weights * light[rows][samples.ray] > _SEEN).nonzero()[:, 0]
         colours = density.new_zeros(len(density), 3).index_copy_(0, seen, radiance.colour(given[seen]))
